@@ -1,0 +1,1 @@
+"""What people look at: the built-in web pages and the Grafana dashboards."""

@@ -1,0 +1,132 @@
+"""What services publish: interactions with a model, and people's feedback on them.
+
+Names follow OpenTelemetry's GenAI conventions where those exist (see docs/architecture.md). Every message is one JSON
+object; `tocsin.schema` exports the JSON Schema. Unknown fields are refused, so that a misspelt field is an error at the
+service and not a silent hole in its data.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+import uuid_utils
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+SCHEMA_VERSION = 1
+
+Identifier = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC)
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_utc)]
+"""A time with a zone, kept in UTC."""
+
+
+def new_id() -> str:
+    """A UUIDv7: unique, and sorted by the time of its making."""
+    return str(uuid_utils.uuid7())
+
+
+def now() -> datetime:
+    """The time, in UTC."""
+    return datetime.now(UTC)
+
+
+class Contract(BaseModel):
+    """What every published object shares: immutable, and closed to unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Turn(Contract):
+    """One message of a chat."""
+
+    role: Name
+    content: str
+
+
+class Model(Contract):
+    """The model that answered."""
+
+    provider: Name | None = None
+    name: Name
+    version: Name | None = None
+
+
+class PromptTemplate(Contract):
+    """The template that the prompt was made from."""
+
+    name: Name
+    version: Name | None = None
+
+
+class Usage(Contract):
+    """What the call consumed. `cost` is in the currency that the installation reports in."""
+
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
+    cost: NonNegative | None = None
+
+
+class Interaction(Contract):
+    """One prompt and the response to it, as a service publishes them."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    interaction_id: Identifier = Field(default_factory=new_id)
+    occurred_at: Moment = Field(default_factory=now)
+    application: Name
+    environment: Name = "production"
+    prompt: str | list[Turn]
+    response: str
+    context: list[str] = Field(default_factory=list, description="retrieved passages that the model was given")
+    reference: str | None = Field(default=None, description="the expected answer, where one is known")
+    model: Model | None = None
+    prompt_template: PromptTemplate | None = None
+    session_id: Identifier | None = None
+    subject_id: Identifier | None = Field(default=None, description="pseudonymous person, for erasure")
+    attributes: dict[Name, str] = Field(default_factory=dict, max_length=64)
+    usage: Usage | None = None
+    latency_ms: NonNegative | None = None
+    time_to_first_token_ms: NonNegative | None = None
+    finish_reason: Name | None = None
+    error: str | None = None
+
+    @property
+    def prompt_text(self) -> str:
+        """The prompt as one text; of a chat, the last message of the user, else the last message."""
+        if isinstance(self.prompt, str):
+            return self.prompt
+        said = [turn.content for turn in self.prompt if turn.role == "user"] or [turn.content for turn in self.prompt]
+        return said[-1] if said else ""
+
+
+class Feedback(Contract):
+    """What a person or a program said about an interaction, joined to it by id."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    feedback_id: Identifier = Field(default_factory=new_id)
+    interaction_id: Identifier
+    application: Name
+    kind: Literal["rating", "label", "correction", "comment"]
+    value: float | str
+    author: Identifier | None = None
+    given_at: Moment = Field(default_factory=now)
+
+    @field_validator("value")
+    @classmethod
+    def _finite(cls, value: float | str) -> float | str:
+        if isinstance(value, float) and not abs(value) < float("inf"):
+            raise ValueError("must be finite")
+        return value
+
+
+def json_object(contract: BaseModel) -> dict[str, Any]:
+    """The wire form of a message: JSON types only, absent fields left out."""
+    return contract.model_dump(mode="json", exclude_none=True)

@@ -1,0 +1,1 @@
+"""Outbound shell: one destination a file."""

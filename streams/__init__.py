@@ -1,0 +1,1 @@
+"""Inbound shell and composition root: gateway, workers, embedded engines, settings, command line."""

@@ -1,0 +1,128 @@
+"""What a page says: how large the change is, what shows it, what else moved, what was deployed."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from tocsin.messages import Effect, Exemplar, VersionShift
+
+from detectors.drift import Alarm
+from detectors.drift.rank import RankDetector
+from detectors.drift.tail import SCALES
+from detectors.drift.vectors import VectorDetector, VectorState
+from streams.core.reference import Composition, Reference
+from streams.core.units import Unit
+
+Z95 = 1.96
+EXEMPLARS = 10
+STRANGE = 0.95
+LEAST_WINDOW = 16
+SHIFT = 0.1
+
+
+def _mean(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Mean and its 95 % interval."""
+    mean, error = (
+        float(values.mean()),
+        Z95 * float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0,
+    )
+    return mean, mean - error, mean + error
+
+
+def _share(successes: int, n: int) -> tuple[float, float, float]:
+    """A share and its 95 % interval (Wilson 1927)."""
+    p, z2 = successes / n, Z95**2
+    middle = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return p, middle - half, middle + half
+
+
+def _novelty_effect(detector: VectorDetector, vectors: NDArray[np.float32]) -> tuple[Effect, float]:
+    """Share of units that are stranger than 95 % of the reference; the measure was fixed before the change."""
+    known = detector.reference.novelty
+    strange = detector.reference.strangeness(vectors) > known[int(STRANGE * len(known))]
+    now, low, high = _share(int(strange.sum()), len(strange))
+    quantity = "share of units stranger than 95 % of the reference"
+    effect = Effect(quantity=quantity, before=1 - STRANGE, now=now, low=low, high=high, units=len(strange))
+    return effect, max(0.0, (now - (1 - STRANGE)) / STRANGE)
+
+
+def _look_effect(reference: Reference, stream: str, features: NDArray[np.float32]) -> tuple[Effect, float | None]:
+    """Mean shift along the direction of change, in standard deviations of the reference.
+
+    The direction is taken from every second unit and the shift from the others, and the other way round: measured on
+    the units that chose the direction it would be too large.
+    """
+    detector = reference.detectors[stream]
+    assert isinstance(detector, VectorDetector)
+    sample, scores = reference.samples[stream], np.empty(len(features))
+    for half in (0, 1):
+        direction = features[1 - half :: 2].mean(axis=0) - detector.reference.centre
+        known = sample @ direction
+        scores[half::2] = (features[half::2] @ direction - known.mean()) / max(float(known.std()), 1e-9)
+    now, low, high = _mean(scores)
+    quantity = "shift along the direction of change, in standard deviations of the reference"
+    effect = Effect(quantity=quantity, before=0.0, now=now, low=low, high=high, units=len(scores))
+    share = float((scores > 1.645).mean() - 0.05) / 0.95  # 1.645: the 95 % point of a normal distribution
+    return effect, max(0.0, share)
+
+
+def effect_of(reference: Reference, stream: str, alarm: Alarm, window: Sequence[Unit]) -> tuple[Effect, float | None]:
+    """Effect and estimated share of affected traffic, read off the units since the estimated beginning."""
+    detector = reference.detectors[stream]
+    recent = window[-max(LEAST_WINDOW, alarm.age) :]
+    if isinstance(detector, VectorDetector):
+        vectors = np.array([unit.vectors[stream] for unit in recent], np.float32)
+        if alarm.lane == "novelty":
+            return _novelty_effect(detector, vectors)
+        return _look_effect(reference, stream, detector.reference.features(vectors))
+    values = np.array([unit.signals[stream] for unit in recent if stream in unit.signals])
+    if detector.reference.rate >= 0:
+        now, low, high = _share(int((values > 0).sum()), len(values))
+        share = max(0.0, now - detector.reference.mean)
+    else:
+        (now, low, high), share = _mean(values), None
+    quantity = f"{'rate' if detector.reference.rate >= 0 else 'mean'} of {stream}"
+    effect = Effect(quantity=quantity, before=detector.reference.mean, now=now, low=low, high=high, units=len(values))
+    return effect, share
+
+
+def exemplars_of(
+    reference: Reference, stream: str, state: object, alarm: Alarm, window: Sequence[Unit]
+) -> list[Exemplar]:
+    """The recent units that speak loudest for the change."""
+    detector = reference.detectors[stream]
+    if isinstance(detector, RankDetector):
+        units = [unit for unit in window if stream in unit.signals]
+        values = np.array([unit.signals[stream] for unit in units])
+        recent = values[-max(LEAST_WINDOW, alarm.age) :]
+        scores = (values - detector.reference.mean) * (1 if recent.mean() >= detector.reference.mean else -1)
+    else:
+        units = list(window)
+        vectors = np.array([unit.vectors[stream] for unit in units], np.float32)
+        if alarm.lane == "novelty":
+            scores = detector.reference.strangeness(vectors).astype(np.float64)
+        else:
+            assert isinstance(state, VectorState)
+            mean = state.means[SCALES.index(int(alarm.lane.split()[1]))]
+            centred = detector.reference.features(vectors) - detector.reference.centre
+            scores = (centred @ (mean - detector.reference.centre)).astype(np.float64)
+    best = np.argsort(-scores, kind="stable")[:EXEMPLARS]
+    return [Exemplar(interaction_id=units[i].interaction_id, score=float(scores[i])) for i in best]
+
+
+def shifts_of(before: Composition, window: Sequence[Unit]) -> list[VersionShift]:
+    """Models, templates, labels and attributes whose share changed by more than a tenth, the largest first."""
+    found = []
+    names = set(before.shares) | {name for unit in window for name in unit.fields}
+    for name in sorted(names):
+        now, known = Counter(unit.fields[name] for unit in window if name in unit.fields), before.shares.get(name, {})
+        for value in sorted(set(now) | set(known)):
+            share = now[value] / len(window)
+            if abs(share - known.get(value, 0.0)) > SHIFT:
+                found.append(VersionShift(field=name, value=value, share_before=known.get(value, 0.0), share_now=share))
+    return sorted(found, key=lambda shift: -abs(shift.share_now - shift.share_before))[:EXEMPLARS]

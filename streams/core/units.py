@@ -1,0 +1,126 @@
+"""Units: what counts once for a detector, out of what services publish."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+from tocsin.messages import Scored, unpack_vector
+
+from detectors.encoder.bfloat16 import from_bfloat16
+
+VECTOR_STREAMS = ("prompt", "response")
+REPEATS_WITHIN = 256
+REPEAT_SIGNALS = {"prompt": "prompt.repeat", "response": "response.repeat"}
+"""Watched signals that arise here: 1 where a text repeats one of the last 256. A model that is stuck must page."""
+
+NEAR = 0.98
+SESSIONS = 20_000
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """One interaction as the detectors see it.
+
+    Attributes:
+        interaction_id: of the interaction.
+        occurred_at: seconds since 1970.
+        encoder: fingerprint of what made the vectors.
+        vectors: stream name to (d,) float32 unit vector.
+        signals: signal name to number.
+        fields: what a change may be due to: model, template, labels, attributes; name to value.
+    """
+
+    interaction_id: str
+    occurred_at: float
+    encoder: str
+    vectors: dict[str, NDArray[np.float32]]
+    signals: dict[str, float]
+    fields: dict[str, str]
+
+    def with_signals(self, signals: Mapping[str, float]) -> Unit:
+        """The same unit with further signals."""
+        return replace(self, signals=self.signals | dict(signals))
+
+
+def to_unit(scored: Scored) -> Unit:
+    """A unit out of a message of `tocsin.signals`."""
+    fields = {f"attribute {name}": value for name, value in scored.attributes.items()}
+    fields |= dict(scored.labels)
+    if scored.model:
+        fields["model"] = " ".join(part for part in (scored.model.name, scored.model.version) if part)
+    if scored.prompt_template:
+        template = scored.prompt_template
+        fields["template"] = " ".join(part for part in (template.name, template.version) if part)
+    packed = {"prompt": scored.prompt_vector, "response": scored.response_vector}
+    return Unit(
+        interaction_id=scored.interaction_id,
+        occurred_at=scored.occurred_at.timestamp(),
+        encoder=scored.encoder,
+        vectors={name: from_bfloat16(np.frombuffer(unpack_vector(text), "<u2")) for name, text in packed.items()},
+        signals=scored.signals,
+        fields=fields,
+    )
+
+
+def uniform(interaction_id: str, stream: str) -> float:
+    """A number in [0, 1) that depends on nothing but the names: random to the detector, the same in every replay."""
+    return int.from_bytes(blake2b(f"{stream}\0{interaction_id}".encode(), digest_size=7).digest(), "big") / 2**56
+
+
+class Sessions:
+    """Sessions that have already given a unit; the first turn that arrives is the one.
+
+    A session may have no second turn, so waiting for a later one would lose the many that have just one. Bounded: the
+    session that was quiet longest is forgotten first.
+    """
+
+    def __init__(self, known: Iterable[int] = ()) -> None:
+        self._known: OrderedDict[int, None] = OrderedDict.fromkeys(known)
+
+    def first(self, session_id: str | None) -> bool:
+        """Whether an interaction of this session is a unit; notes the session."""
+        if session_id is None:
+            return True
+        key = int.from_bytes(blake2b(session_id.encode(), digest_size=8).digest(), "big")
+        new = key not in self._known
+        self._known[key] = None
+        self._known.move_to_end(key)
+        if len(self._known) > SESSIONS:
+            self._known.popitem(last=False)
+        return new
+
+    def snapshot(self) -> NDArray[np.uint64]:
+        """(n,) digests, the one that was quiet longest first."""
+        return np.fromiter(self._known, np.uint64, len(self._known))
+
+
+class Repeats:
+    """Finds units whose vector repeats one of the last 256: a cosine above .98, which equal texts always reach."""
+
+    def __init__(self, seen: int = 0) -> None:
+        self._vectors: NDArray[np.float32] | None = None
+        self._next = seen
+
+    @classmethod
+    def after(cls, units: Iterable[Unit], stream: str, seen: int) -> Repeats:
+        """As it stood after `seen` units, of which these were the last."""
+        last = list(units)
+        repeats = cls(seen - len(last))
+        for unit in last:
+            repeats.seen(unit, stream)
+        return repeats
+
+    def seen(self, unit: Unit, stream: str) -> bool:
+        """Whether the unit repeats an earlier one; notes it."""
+        vector = unit.vectors[stream]
+        if self._vectors is None or self._vectors.shape[1] != len(vector):
+            self._vectors = np.zeros((REPEATS_WITHIN, len(vector)), np.float32)
+        known = bool((self._vectors @ vector).max() > NEAR)
+        self._vectors[self._next % REPEATS_WITHIN] = vector
+        self._next += 1
+        return known

@@ -1,0 +1,244 @@
+"""Settings: `tocsin.toml`, then `TOCSIN_*` environment variables, then command-line flags; the later wins.
+
+A nested field is reached with two underscores: `TOCSIN_GATEWAY__PORT=9000` sets `port` under `[gateway]`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Scope = Literal["publish", "read", "operate"]
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class ConfigurationError(Exception):
+    """The configuration is wrong; the message is one line that names the field. The process stops with exit 2."""
+
+
+class Section(BaseModel):
+    """One table of `tocsin.toml`; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Broker(Section):
+    """Where Kafka is. Without `bootstrap`, an embedded broker keeps its data under `data_directory`."""
+
+    bootstrap: str = Field("", description="host:port, several separated by commas; empty starts the embedded broker")
+    partitions: int = Field(4, ge=1, le=1024, description="partitions of each topic, when the topics are created")
+    replication_factor: int = Field(1, ge=1, le=9, description="copies of each partition, when the topics are created")
+    session_timeout_seconds: float = Field(6.0, ge=6, le=300, description="silence after which a worker's partitions move")
+    embedded_port: Port = Field(0, description="port of the embedded broker; 0 finds a free one")
+
+
+class ClickHouse(Section):
+    """Where results are stored. Without `host`, an embedded engine keeps its data under `data_directory`."""
+
+    host: str = Field("", description="host of the ClickHouse server; empty opens the embedded engine")
+    port: Port = Field(8123, description="HTTP port of the ClickHouse server")
+    secure: bool = Field(False, description="TLS to the ClickHouse server")
+    user: str = Field("default", description="user of the ClickHouse server")
+    password: SecretStr = Field(SecretStr(""), description="password of that user")
+    database: str = Field("tocsin", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$", description="database of our tables")
+
+
+class Key(Section):
+    """One API key: its hash, never the key itself. `tocsin keys new` makes one."""
+
+    name: str = Field(min_length=1, max_length=100)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    scopes: list[Scope] = Field(min_length=1)
+
+
+class Gateway(Section):
+    """The HTTP front: publishing and the built-in pages."""
+
+    host: str = Field("127.0.0.1", description="address to listen on; beyond loopback, keys and a login are required")
+    port: Port = Field(8321, description="port to listen on; 0 finds a free one")
+    keys: list[Key] = Field(default_factory=list, description="API keys; with none, publishing is open to loopback only")
+    login_user: str = Field("", description="user of the web pages; empty means no login")
+    login_sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$", description="SHA-256 of the password of the web pages")
+    allowed_hosts: list[str] = Field(default_factory=list, description="further Host headers that the pages answer to")
+    max_body_bytes: int = Field(8_000_000, ge=1_000, description="a larger request gets 413, after decompression too")
+    max_batch: int = Field(1_000, ge=1, description="interactions in one request")
+    max_in_flight: int = Field(64, ge=1, description="requests waiting for the broker; one more gets 429")
+    acknowledge_timeout_seconds: float = Field(10, gt=0, description="without the broker's answer by then: 503")
+
+
+class Limits(Section):
+    """What is accepted."""
+
+    message_bytes: int = Field(1_048_576, ge=1_000, description="a larger message is a dead letter")
+    text_characters: int = Field(100_000, ge=100, description="longer texts are cut and flagged")
+    future_seconds: float = Field(600, ge=0, description="an interaction further in the future is a dead letter")
+    retention_days: int = Field(90, ge=1, le=3650, description="rows older than this go; older interactions are dead letters")
+    dead_letter_days: int = Field(14, ge=1, le=365, description="how long the original bytes of dead letters are kept")
+
+
+class Scoring(Section):
+    """How interactions are encoded."""
+
+    backend: Literal["onnx", "torch"] = Field("onnx", description="onnx: int8 on the CPU; torch: fp32")
+    threads: int = Field(2, ge=1, le=256, description="scoring threads of one worker")
+    batch: int = Field(500, ge=1, le=10_000, description="most messages taken at once")
+
+
+class Watch(Section):
+    """When a reference is made."""
+
+    reference_units: int = Field(2_500, ge=2_000, le=200_000, description="units of accepted traffic that make a reference")
+
+
+class Application(Section):
+    """Settings of one application."""
+
+    weight: float = Field(1.0, gt=0, description="its share of the page budget, relative to the other applications")
+
+
+class Budget(Section):
+    """The promise: expected false pages over everything that is watched."""
+
+    pages_per_30_days: float = Field(1.0, gt=0, le=1000, description="expected false pages in 30 days, at most")
+
+
+class Notification(Section):
+    """Who is told."""
+
+    urls: list[SecretStr] = Field(default_factory=list, description="Apprise URLs, each told of every page")
+    retry_seconds: float = Field(15, gt=0, description="between tries of a notification that failed")
+
+
+class Retraining(Section):
+    """What a page starts."""
+
+    target: Literal["none", "command", "webhook"] = Field("none", description="how a retraining run is started")
+    command: list[str] = Field(default_factory=list, description="program and arguments; run in the run's directory")
+    webhook_url: str = Field("", description="receives the run as a signed POST")
+    secret: SecretStr = Field(SecretStr(""), description="signs webhooks; empty: made once and kept in data_directory")
+    cooldown_hours: float = Field(24, ge=0, description="between two runs of one application")
+    timeout_hours: float = Field(24, gt=0, description="a run without a word by then has failed")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set; every field has a default that works on one machine."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix="TOCSIN_", env_nested_delimiter="__", hide_input_in_errors=True
+    )
+
+    data_directory: Path = Field(Path("data"), description="everything that the embedded engines and caches keep")
+    cache_directory: Path | None = Field(None, description="converted model weights; by default ~/.cache/tocsin")
+    public_url: str = Field("", description="address of the pages in messages; by default the gateway's own")
+    disk_free_bytes: int = Field(500_000_000, ge=0, description="with less free the gateway answers 503")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="how much is logged, to stderr")
+    broker: Broker = Field(default_factory=Broker)
+    clickhouse: ClickHouse = Field(default_factory=ClickHouse)
+    gateway: Gateway = Field(default_factory=Gateway)
+    limits: Limits = Field(default_factory=Limits)
+    scoring: Scoring = Field(default_factory=Scoring)
+    watch: Watch = Field(default_factory=Watch)
+    budget: Budget = Field(default_factory=Budget)
+    notification: Notification = Field(default_factory=Notification)
+    retraining: Retraining = Field(default_factory=Retraining)
+    applications: dict[str, Application] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _safe(self) -> Settings:
+        if self.gateway.host not in LOOPBACK and not (self.gateway.keys and self.gateway.login_user):
+            raise ValueError("gateway.host is not loopback: set gateway.keys and gateway.login_user first")
+        if self.gateway.login_user and not self.gateway.login_sha256:
+            raise ValueError("gateway.login_user is set without gateway.login_sha256")
+        if self.retraining.target == "command" and not self.retraining.command:
+            raise ValueError("retraining.target is 'command' without retraining.command")
+        if self.retraining.target == "webhook" and not self.retraining.webhook_url:
+            raise ValueError("retraining.target is 'webhook' without retraining.webhook_url")
+        return self
+
+    @property
+    def cache(self) -> Path:
+        """Where converted weights lie; they are shared by all installations of a user."""
+        return self.cache_directory or Path.home() / ".cache" / "tocsin"
+
+    @property
+    def fingerprint(self) -> str:
+        """Short hash of what changes a detector's answer; stored with every page."""
+        watched = {"budget": self.budget.model_dump(), "watch": self.watch.model_dump(), "scoring": self.scoring.backend}
+        return sha256(json.dumps(watched, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _sources(file: Path | None, flags: Mapping[str, Any]) -> dict[str, PydanticBaseSettingsSource]:
+    """The places settings come from, the strongest first."""
+    found: dict[str, PydanticBaseSettingsSource] = {
+        "flag": InitSettingsSource(Settings, dict(flags)),
+        "environment": EnvSettingsSource(Settings),
+    }
+    if file is not None:
+        found[str(file)] = TomlConfigSettingsSource(Settings, file)
+    return found
+
+
+def _merged(trees: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """Nested tables joined; the first tree wins."""
+    merged: dict[str, Any] = {}
+    for tree in reversed(trees):
+        for key, value in tree.items():
+            old = merged.get(key)
+            merged[key] = _merged([value, old]) if isinstance(old, dict) and isinstance(value, Mapping) else value
+    return merged
+
+
+def load(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> tuple[Settings, dict[str, str]]:
+    """Read the settings and where each set one came from.
+
+    Args:
+        file: the TOML file; by default `tocsin.toml` in the working directory, if it is there.
+        flags: values from the command line, nested like the file.
+
+    Raises:
+        ConfigurationError: one line that names the field at fault.
+    """
+    if file is None and Path("tocsin.toml").is_file():
+        file = Path("tocsin.toml")
+    if file is not None and not file.is_file():
+        raise ConfigurationError(f"{file}: no such file")
+    try:
+        trees = {name: source() for name, source in _sources(file, flags or {}).items()}
+        settings = Settings.model_validate(_merged(list(trees.values())))
+    except ValidationError as error:
+        fault = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in fault["loc"])
+        raise ConfigurationError(f"{where + ': ' if where else ''}{fault['msg'].removeprefix('Value error, ')}") from None
+    except (ValueError, OSError) as error:  # not TOML, not readable
+        raise ConfigurationError(f"{file}: {error}") from None
+    origin: dict[str, str] = {}
+    for name, tree in reversed(trees.items()):
+        origin |= dict.fromkeys((key for key, _ in _flat(tree)), name)
+    return settings, origin
+
+
+def effective(settings: Settings) -> dict[str, Any]:
+    """Every setting by its dotted name, secrets hidden."""
+    return dict(_flat(settings.model_dump(mode="json")))

@@ -146,6 +146,18 @@ class ApplicationMonitor:
         self.reference, self.proposed, self.learning = reference, None, None
         self.rearm()
 
+    def learn_now(self, sharing: frozenset[str]) -> Learned:
+        """Fit the reference from what was collected so far, however much that is.
+
+        Raises:
+            ReferenceRefused: it is too little, or no stream can be fitted.
+        """
+        if self.learning is None or not self.learning.units:
+            raise ReferenceRefused("no traffic was collected")
+        reference = self._fit(self.learning, sharing)
+        self.promote(reference)
+        return Learned(reference, proposed=False)
+
     def _unit(self, message: Scored) -> Unit:
         unit = to_unit(message)
         again = {REPEAT_SIGNALS[stream]: float(ring.seen(unit, stream)) for stream, ring in self.repeats.items()}
@@ -182,12 +194,10 @@ class ApplicationMonitor:
         if not self.learning.done(self.rules.reference_units):
             return []
         try:
-            reference = self._fit(self.learning, sharing)
+            return [self.learn_now(sharing)]
         except ReferenceRefused:
             self.learning = Learning()  # nothing to be learned from these; the next ones may do
             return []
-        self.promote(reference)
-        return [Learned(reference, proposed=False)]
 
     def _collect(self, units: list[Unit], sharing: frozenset[str]) -> list[Event]:
         assert self.candidate is not None

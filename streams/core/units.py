@@ -49,22 +49,31 @@ class Unit:
 
 def to_unit(scored: Scored) -> Unit:
     """A unit out of a message of `tocsin.signals`."""
-    fields = {f"attribute {name}": value for name, value in scored.attributes.items()}
-    fields |= dict(scored.labels)
-    if scored.model:
-        fields["model"] = " ".join(part for part in (scored.model.name, scored.model.version) if part)
-    if scored.prompt_template:
-        template = scored.prompt_template
-        fields["template"] = " ".join(part for part in (template.name, template.version) if part)
     packed = {"prompt": scored.prompt_vector, "response": scored.response_vector}
+    model, template = scored.model, scored.prompt_template
     return Unit(
         interaction_id=scored.interaction_id,
         occurred_at=scored.occurred_at.timestamp(),
         encoder=scored.encoder,
         vectors={name: from_bfloat16(np.frombuffer(unpack_vector(text), "<u2")) for name, text in packed.items()},
         signals=scored.signals,
-        fields=fields,
+        fields=fields_of(
+            scored.attributes,
+            scored.labels,
+            (model.name, model.version or "") if model else ("", ""),
+            (template.name, template.version or "") if template else ("", ""),
+        ),
     )
+
+
+def fields_of(
+    attributes: Mapping[str, str], labels: Mapping[str, str], model: tuple[str, str], template: tuple[str, str]
+) -> dict[str, str]:
+    """What a change may be due to: attributes, labels (such as the language), model and template with their versions."""
+    named = {"model": " ".join(part for part in model if part), "template": " ".join(part for part in template if part)}
+    return {f"attribute {name}": value for name, value in attributes.items()} | dict(labels) | {
+        name: value for name, value in named.items() if value
+    }
 
 
 def uniform(interaction_id: str, stream: str) -> float:

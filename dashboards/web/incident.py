@@ -1,0 +1,153 @@
+"""The incident page: what changed, since when, how big, for whom, why, what to do?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from tocsin.messages import Exemplar, Moved, Page
+
+from dashboards.web.reports import MOVED, Reports, Row
+from dashboards.web.words import capital, event_words, figure, quantity_words, relative, stream_unit, stream_words
+
+_EMBEDDINGS = ("prompt", "response")
+_OPERATION = ("latency_ms", "time_to_first_token_ms", "cost", "error", "input_tokens", "output_tokens")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An interaction that speaks for the change, or one of the reference; `text` is None once it is no longer kept."""
+
+    interaction_id: str
+    score: float
+    text: Row | None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the timeline."""
+
+    at: datetime
+    words: str
+    actor: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Incident:
+    """Everything that the incident page shows."""
+
+    row: Row
+    pages: tuple[Page, ...]
+    exemplars: tuple[Shown, ...]
+    ordinary: tuple[Shown, ...]
+    timeline: tuple[Entry, ...]
+    runs: tuple[Row, ...]
+    window: tuple[datetime, datetime]
+
+    @property
+    def first(self) -> Page | None:
+        """The page that opened the incident."""
+        return self.pages[0] if self.pages else None
+
+    @property
+    def others(self) -> tuple[Page, ...]:
+        """The pages that joined it."""
+        return self.pages[1:]
+
+    @property
+    def moved(self) -> tuple[Moved, ...]:
+        """What moved with it, most evidence first."""
+        return self._beside(moved=True)
+
+    @property
+    def still(self) -> tuple[Moved, ...]:
+        """What did not move."""
+        return self._beside(moved=False)
+
+    def _beside(self, *, moved: bool) -> tuple[Moved, ...]:
+        rows = self.first.moved if self.first else []
+        own = self.first.stream if self.first else ""
+        found = [row for row in rows if (row.evidence >= MOVED) == moved and row.stream != own]
+        return tuple(sorted(found, key=lambda row: -row.evidence))
+
+    @property
+    def whose(self) -> str:
+        """Whether people changed, the model changed, or both, as far as the streams tell."""
+        names = {page.stream for page in self.pages} | {row.stream for row in self.moved}
+        people = any(name.partition(".")[0] == "prompt" for name in names)
+        model = any(name.partition(".")[0] != "prompt" and name not in _OPERATION for name in names)
+        if people and model:
+            return "what people ask and what the model answers both moved"
+        if people:
+            return "people changed what they ask; the responses did not move"
+        return "the responses changed; what people ask did not move" if model else "only the operation changed"
+
+
+def headline(page: Page) -> str:
+    """What moved and by how much, in words."""
+    effect = page.effect
+    subject = capital(stream_words(page.stream))
+    if page.stream in _EMBEDDINGS:
+        return f"{subject} has changed"
+    verb = "rose" if effect.now > effect.before else "fell" if effect.now < effect.before else "changed"
+    return f"{subject} {verb}"
+
+
+def effect_words(page: Page) -> str:
+    """An effect: before, now, the change beside them, the interval."""
+    effect = page.effect
+    unit = stream_unit(page.stream) if effect.quantity.startswith("mean") else ""
+    change = relative(effect.before, effect.now)
+    words = f"{quantity_words(effect.quantity)} {figure(effect.before)}{unit} → {figure(effect.now)}{unit}"
+    words += f" ({change})" if change else ""
+    if effect.low is not None and effect.high is not None:
+        words += f", 95 % interval {figure(effect.low)} to {figure(effect.high)}{unit}"
+    return words
+
+
+def read_incident(reports: Reports, incident_id: str, now: datetime) -> Incident | None:
+    """Read an incident; None where there is none of this id."""
+    found = reports.read("incident", incident_id=incident_id)
+    if not found:
+        return None
+    row = found[0]
+    application, page_ids = row["application"], list(row["page_ids"])
+    rows = reports.read("pages", application=application, page_ids=page_ids)
+    pages = tuple(Page.model_validate_json(one["explanation"]) for one in rows)
+    exemplars, ordinary = (pages[0].exemplars, pages[0].ordinary) if pages else ([], [])
+    ids = [one.interaction_id for one in (*exemplars, *ordinary)]
+    texts = {one["interaction_id"]: one for one in reports.read("texts", application=application, interaction_ids=ids)}
+    runs = reports.read("runs", incident_id=incident_id)
+    events = reports.read("incident_events", incident_id=incident_id)
+    notifications = reports.read("notifications", incident_id=incident_id)
+    timeline = _timeline(events, notifications, runs)
+    return Incident(
+        row, pages, _shown(exemplars, texts), _shown(ordinary, texts), timeline, tuple(runs), _window(row, now)
+    )
+
+
+def _window(row: Row, now: datetime) -> tuple[datetime, datetime]:
+    """The time that the chart shows: some of what was ordinary, then everything until now or until the end."""
+    until = max(row["updated_at"], row["opened_at"]) if row["state"] == "resolved" else now
+    return row["began_at"] - max((until - row["began_at"]) / 3, timedelta(minutes=10)), until
+
+
+def _shown(exemplars: Sequence[Exemplar], texts: dict[str, dict[str, object]]) -> tuple[Shown, ...]:
+    return tuple(Shown(one.interaction_id, one.score, texts.get(one.interaction_id)) for one in exemplars)
+
+
+def _timeline(events: Sequence[Row], notifications: Sequence[Row], runs: Sequence[Row]) -> tuple[Entry, ...]:
+    entries = [Entry(row["happened_at"], event_words(row["kind"]), row["actor"], row["detail"]) for row in events]
+    for row in notifications:
+        tries = f"{row['attempts']} tries" if row["attempts"] > 1 else ""
+        said = "; ".join(part for part in (row["target"], tries, row["last_error"]) if part)
+        entries.append(Entry(row["updated_at"], f"Notification {row['state']}", "", said))
+    for row in runs:
+        entries.append(Entry(row["created_at"], f"Retraining run requested ({row['target']})", "", row["reason"]))
+        if row["started_at"]:
+            entries.append(Entry(row["started_at"], "Retraining run started", "", ""))
+        if row["finished_at"]:
+            entries.append(Entry(row["finished_at"], f"Retraining run {row['state']}", "", row["detail"]))
+    return tuple(sorted(entries, key=lambda entry: entry.at))

@@ -1,0 +1,164 @@
+"""What the stages read to go on after a crash, a restart or a rebalance: every statement that is not for people."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Collection, Iterable
+from typing import Any, Protocol
+
+Row = dict[str, Any]
+
+
+class Reader(Protocol):
+    """What is needed of a store: one parametrised SELECT."""
+
+    def query(self, sql: str, parameters: dict[str, Any] | None = None) -> list[Row]:
+        """The rows."""
+        ...
+
+
+class Recovery:
+    """Named reads over a store; they block."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def next_offset(self, topic: str, partition: int) -> int:
+        """The offset after the last range that was dealt with; 0 if there is none."""
+        sql = """SELECT max(next_offset) AS next_offset FROM ledger
+                 WHERE topic = {topic:String} AND source_partition = {partition:UInt32}"""
+        return int(self._reader.query(sql, {"topic": topic, "partition": partition})[0]["next_offset"])
+
+    def stored_interactions(self, ids: Collection[str]) -> list[Row]:
+        """Where interactions with these ids came from, and in which hour they lie."""
+        sql = """SELECT interaction_id, application, toUnixTimestamp(toStartOfHour(occurred_at)) AS hour,
+                        source_partition, source_offset
+                 FROM interactions WHERE interaction_id IN {ids:Array(String)}"""
+        return self._reader.query(sql, {"ids": list(ids)})
+
+    def stored_feedback(self, ids: Collection[str]) -> list[Row]:
+        """Where feedback with these ids came from."""
+        sql = """SELECT feedback_id, source_partition, source_offset
+                 FROM feedback WHERE feedback_id IN {ids:Array(String)}"""
+        return self._reader.query(sql, {"ids": list(ids)})
+
+    def detector_states(self, partition: int) -> tuple[int, dict[str, bytes]]:
+        """The next offset of `tocsin.signals` to take in, and the state of each application (and of '')."""
+        sql = """SELECT application, argMax(s.next_offset, s.next_offset) AS upto, argMax(s.state, s.next_offset) AS state
+                 FROM detector_states AS s WHERE signals_partition = {partition:UInt32} GROUP BY application"""
+        rows = self._reader.query(sql, {"partition": partition})
+        upto = max((int(row["upto"]) for row in rows), default=0)
+        return upto, {row["application"]: base64.b64decode(row["state"]) for row in rows}
+
+    def units(self, ids: Iterable[str]) -> list[Row]:
+        """What the watch stage keeps of interactions, by id."""
+        sql = """SELECT interaction_id, application, occurred_at, model_name, model_version, template_name, template_version,
+                        attributes, signals, labels, prompt_vector, response_vector, encoder
+                 FROM interactions WHERE interaction_id IN {ids:Array(String)} LIMIT 1 BY application, interaction_id"""
+        wanted, rows = list(ids), []
+        for start in range(0, len(wanted), 2_000):
+            rows += self._reader.query(sql, {"ids": wanted[start : start + 2_000]})
+        return rows
+
+    def reference(self, reference_id: str) -> bytes | None:
+        """A fitted reference."""
+        sql = """SELECT fitted FROM references FINAL WHERE reference_id = {reference_id:String}"""
+        rows = self._reader.query(sql, {"reference_id": reference_id})
+        return base64.b64decode(rows[0]["fitted"]) if rows else None
+
+    def reference_row(self, reference_id: str) -> Row | None:
+        """The row of a reference, with its version."""
+        sql = "SELECT * FROM references FINAL WHERE reference_id = {reference_id:String}"
+        rows = self._reader.query(sql, {"reference_id": reference_id})
+        return rows[0] if rows else None
+
+    def references_in_force(self, application: str) -> list[Row]:
+        """References of an application that are marked as current."""
+        sql = "SELECT * FROM references FINAL WHERE application = {application:String} AND status = 'current'"
+        return self._reader.query(sql, {"application": application})
+
+    def incidents_for(self, application: str, page_id: str) -> list[Row]:
+        """The incidents that a page of the application may belong to."""
+        sql = """SELECT * FROM incidents FINAL
+                 WHERE application = {application:String} AND (state != 'resolved' OR has(page_ids, {page_id:String}))
+                 ORDER BY opened_at"""
+        return self._reader.query(sql, {"application": application, "page_id": page_id})
+
+    def incident(self, incident_id: str) -> Row | None:
+        """One incident."""
+        sql = "SELECT * FROM incidents FINAL WHERE incident_id = {incident_id:String}"
+        rows = self._reader.query(sql, {"incident_id": incident_id})
+        return rows[0] if rows else None
+
+    def incidents_without_report(self) -> list[Row]:
+        """Unresolved incidents that have no report yet, the newest first."""
+        return self._reader.query(
+            "SELECT incident_id FROM incidents FINAL WHERE report = '' AND state != 'resolved' ORDER BY opened_at DESC"
+        )
+
+    def page(self, page_id: str) -> str | None:
+        """The explanation of a page, as JSON."""
+        sql = "SELECT explanation FROM pages FINAL WHERE page_id = {page_id:String}"
+        rows = self._reader.query(sql, {"page_id": page_id})
+        return str(rows[0]["explanation"]) if rows else None
+
+    def pending_notifications(self) -> list[Row]:
+        """The outbox."""
+        return self._reader.query("SELECT * FROM notifications FINAL WHERE state = 'pending' ORDER BY created_at")
+
+    def notification_ids(self, page_id: str) -> set[str]:
+        """Notifications that are planned for a page."""
+        sql = "SELECT notification_id FROM notifications FINAL WHERE page_id = {page_id:String}"
+        return {row["notification_id"] for row in self._reader.query(sql, {"page_id": page_id})}
+
+    def latest_run(self, application: str) -> Row | None:
+        """The newest retraining run of an application."""
+        sql = """SELECT * FROM retraining_runs FINAL WHERE application = {application:String}
+                 ORDER BY created_at DESC LIMIT 1"""
+        rows = self._reader.query(sql, {"application": application})
+        return rows[0] if rows else None
+
+    def run(self, run_id: str) -> Row | None:
+        """One retraining run."""
+        rows = self._reader.query(
+            "SELECT * FROM retraining_runs FINAL WHERE run_id = {run_id:String}", {"run_id": run_id}
+        )
+        return rows[0] if rows else None
+
+    def open_runs(self) -> list[Row]:
+        """Retraining runs that are planned or have not ended."""
+        return self._reader.query(
+            "SELECT * FROM retraining_runs FINAL WHERE state IN ('planned', 'started', 'running') ORDER BY created_at"
+        )
+
+    def interactions_by_id(self, ids: Collection[str]) -> list[Row]:
+        """Texts and signals of interactions, for reports and bundles."""
+        sql = """SELECT interaction_id, occurred_at, session_id, prompt, response, model_name, model_version, signals, labels
+                 FROM interactions WHERE interaction_id IN {ids:Array(String)}
+                 ORDER BY occurred_at LIMIT 1 BY interaction_id"""
+        return self._reader.query(sql, {"ids": list(ids)})
+
+    def interactions_since(self, application: str, since: Any, limit: int) -> list[Row]:
+        """The first interactions of an application from a time on."""
+        sql = """SELECT interaction_id, occurred_at, session_id, prompt, response, model_name, model_version, signals, labels
+                 FROM interactions WHERE application = {application:String} AND occurred_at >= {since:DateTime64(3, 'UTC')}
+                 ORDER BY occurred_at LIMIT 1 BY interaction_id LIMIT {limit:UInt32}"""
+        return self._reader.query(sql, {"application": application, "since": since, "limit": limit})
+
+    def rated(self, application: str, limit: int) -> list[Row]:
+        """Interactions that people rated or labelled, the newest first."""
+        sql = """SELECT f.interaction_id AS interaction_id, f.kind AS kind, f.rating AS rating, f.text AS text,
+                        i.prompt AS prompt, i.response AS response
+                 FROM (SELECT * FROM feedback FINAL WHERE application = {application:String}
+                       ORDER BY given_at DESC LIMIT {limit:UInt32}) AS f
+                 INNER JOIN (SELECT interaction_id, prompt, response FROM interactions
+                             WHERE application = {application:String} LIMIT 1 BY interaction_id) AS i
+                 ON f.interaction_id = i.interaction_id"""
+        return self._reader.query(sql, {"application": application, "limit": limit})
+
+    def ledger(self) -> list[Row]:
+        """Every range of offsets that was dealt with."""
+        return self._reader.query(
+            """SELECT topic, source_partition, first_offset, next_offset, stored, dead_lettered, duplicate
+               FROM ledger FINAL ORDER BY topic, source_partition, first_offset"""
+        )

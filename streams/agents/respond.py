@@ -1,0 +1,278 @@
+"""RESPOND: pages and commands in; incidents, notifications and retraining runs out. It alone writes incidents.
+
+Every row has an id that follows from its cause. The rows of what is to be done (the outbox, the runs) and the timeline are
+written first, the incident last: a batch that comes again after a crash decides the same and writes the same rows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+from tocsin import messages
+from tocsin.messages import (
+    COMMAND,
+    COMMANDS,
+    PAGES,
+    SIGNALS,
+    Acknowledge,
+    Command,
+    Page,
+    PromoteReference,
+    Resolve,
+    RunStatus,
+    Source,
+)
+
+from sinks.clickhouse import Store
+from sinks.notification import Notifier, planned
+from sinks.recovery import Recovery
+from sinks.rows import dead_letter_row
+from streams.agents.ledger import Fate, Ledger
+from streams.agents.score import bounds_of
+from streams.core.decoding import Accepted, DeadLetter, decode
+from streams.core.incidents import (
+    Decision,
+    Event,
+    Incident,
+    LatestRun,
+    Notify,
+    Rearm,
+    Retrain,
+    RetrainingPolicy,
+    Skip,
+    concerned,
+    on_command,
+    on_page,
+    retraining_decision,
+    timeline_event,
+)
+from streams.core.wording import notification_text
+from streams.metrics import DEAD_LETTERS
+from streams.publisher import Publisher
+from streams.settings import Settings
+from streams.worker import Handler, Record
+
+OPEN_STATES = ("planned", "started", "running")
+PAGE: TypeAdapter[Page] = TypeAdapter(Page)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the respond stage works with.
+
+    Attributes:
+        store: where its tables are.
+        publisher: of the answers to the watch stage.
+        notifier: the people.
+        settings: of the installation.
+        public_url: address of the pages, for links.
+        clock: the time.
+        writing: held while an incident is read and written, since two agents and the chores do so.
+        work: set when there is something to send or to start.
+    """
+
+    store: Store
+    publisher: Publisher
+    notifier: Notifier
+    settings: Settings
+    public_url: str
+    clock: Callable[[], datetime]
+    writing: asyncio.Lock
+    work: asyncio.Event
+
+
+class PageStage:
+    """The handler of `tocsin.pages`."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around, self._recovery = around, Recovery(around.store)
+        self._policy = RetrainingPolicy(
+            around.settings.retraining.target, timedelta(hours=around.settings.retraining.cooldown_hours)
+        )
+
+    async def __call__(self, page: Page, source: Source) -> None:
+        """Put one page into its incident, and plan what follows."""
+        async with self._around.writing:
+            await asyncio.to_thread(self._decide, page)
+        self._around.work.set()
+
+    def _decide(self, page: Page) -> None:
+        found = [incident_of(row) for row in self._recovery.incidents_for(page.application, page.page_id)]
+        decision = on_page(concerned(found, page), page)
+        if decision.incident is None:
+            return
+        events = list(decision.events)
+        for action in decision.actions:
+            if isinstance(action, Notify):
+                self._plan_notifications(decision.incident, page)
+            elif isinstance(action, Retrain):
+                events += self._plan_run(decision.incident)
+        write_incident(self._around.store, decision.incident, events)
+
+    def _plan_notifications(self, incident: Incident, page: Page) -> None:
+        title, body = notification_text(incident, page, self._around.public_url)
+        now = self._around.clock()
+        rows = [
+            asdict(planned(page.page_id, incident.incident_id, target, title, body, now))
+            for target in self._around.notifier.targets
+        ]
+        if rows:
+            self._around.store.insert("notifications", rows)
+
+    def _plan_run(self, incident: Incident) -> list[Event]:
+        now = self._around.clock()
+        latest = self._recovery.latest_run(incident.application)
+        known = latest and LatestRun(latest["run_id"], latest["created_at"], latest["state"] in OPEN_STATES)
+        plan = retraining_decision(self._policy, incident, known or None, now)
+        if isinstance(plan, Skip):
+            return []
+        row = {
+            "run_id": plan.run_id,
+            "incident_id": plan.incident_id,
+            "application": plan.application,
+            "target": plan.target,
+            "state": "planned",
+            "reason": incident.title,
+            "created_at": now,
+            "started_at": None,
+            "finished_at": None,
+            "model_version": "",
+            "metrics": "{}",
+            "detail": "",
+            "version": 1,
+        }
+        self._around.store.insert("retraining_runs", [row])
+        return [timeline_event(incident.incident_id, "retraining planned", plan.run_id, now, detail=f"run {plan.run_id}")]
+
+
+class CommandStage:
+    """The handler of `tocsin.commands`."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around, self._recovery = around, Recovery(around.store)
+
+    async def __call__(self, command: Command, source: Source) -> None:
+        """Do what one command says."""
+        match command:
+            case Acknowledge() | Resolve():
+                await self._incident(command, source)
+            case RunStatus():
+                await self._run(command, source)
+            case PromoteReference():
+                await self._promote(command, source)
+
+    async def _incident(self, command: Acknowledge | Resolve, source: Source) -> None:
+        async with self._around.writing:
+            decision = await asyncio.to_thread(self._decide, command)
+            # published before the incident is written: after a crash the command decides the same again
+            for action in decision.actions:
+                if isinstance(action, Rearm):
+                    rearm = messages.Rearm(
+                        source=source, application=action.application, incident_id=action.incident_id
+                    )
+                    await self._around.publisher.publish(SIGNALS, [(action.application, rearm)])
+            if decision.incident:
+                events = list(decision.events)
+                await asyncio.to_thread(write_incident, self._around.store, decision.incident, events)
+
+    def _decide(self, command: Acknowledge | Resolve) -> Decision:
+        row = self._recovery.incident(command.incident_id)
+        return on_command(incident_of(row) if row else None, command)
+
+    async def _run(self, status: RunStatus, source: Source) -> None:
+        run = await asyncio.to_thread(self._recovery.run, status.run_id)
+        if run is None or run["state"] not in OPEN_STATES:
+            return
+        if status.state == "succeeded":
+            proposal = messages.Propose(
+                source=source,
+                application=run["application"],
+                run_id=status.run_id,
+                model_version=status.model_version,
+            )
+            await self._around.publisher.publish(SIGNALS, [(run["application"], proposal)])
+        await asyncio.to_thread(end_or_note_run, self._around.store, run, status)
+
+    async def _promote(self, command: PromoteReference, source: Source) -> None:
+        row = await asyncio.to_thread(self._recovery.reference_row, command.reference_id)
+        if row is None or row["application"] != command.application or row["status"] != "proposed":
+            return
+        promotion = messages.Promote(source=source, application=command.application, reference_id=command.reference_id)
+        await self._around.publisher.publish(SIGNALS, [(command.application, promotion)])
+        former = await asyncio.to_thread(self._recovery.references_in_force, command.application)
+        changed = [
+            {**each, "status": status, "version": each["version"] + 1}
+            for each, status in [(row, "current"), *((each, "superseded") for each in former)]
+        ]
+        await asyncio.to_thread(self._around.store.insert, "references", changed)
+
+
+def one_by_one(
+    topic: str, adapter: TypeAdapter[Any], handle: Callable[[Any, Source], Any], around: Surroundings
+) -> Handler:
+    """A batch handler that decodes each record, hands it on, and keeps the ledger."""
+    ledger, bounds = Ledger(topic, around.store), bounds_of(around.settings.limits)
+
+    async def take(records: list[Record]) -> None:
+        await asyncio.to_thread(ledger.open, records)
+        fates: list[tuple[Record, Fate]] = []
+        for record in records:
+            source = Source(topic=topic, partition=record.partition, offset=record.offset)
+            result: Accepted[BaseModel] | DeadLetter = decode(record.value, adapter, bounds)
+            if isinstance(result, DeadLetter):
+                DEAD_LETTERS.labels(topic, result.reason).inc()
+                days = around.settings.limits.dead_letter_days
+                row = dead_letter_row(source, record.at, result.reason, result.detail, record.value, days)
+                await asyncio.to_thread(around.store.insert, "dead_letters", [row])
+            else:
+                await handle(result.value, source)
+            fates.append((record, "dead_lettered" if isinstance(result, DeadLetter) else "stored"))
+        await asyncio.to_thread(ledger.close, fates)
+
+    return take
+
+
+def respond_handlers(around: Surroundings) -> dict[str, Handler]:
+    """The handlers of both topics."""
+    return {
+        PAGES: one_by_one(PAGES, PAGE, PageStage(around), around),
+        COMMANDS: one_by_one(COMMANDS, COMMAND, CommandStage(around), around),
+    }
+
+
+def incident_of(row: dict[str, Any]) -> Incident:
+    """An incident out of its row."""
+    return Incident(**{**row, "page_ids": tuple(row["page_ids"]), "streams": tuple(row["streams"])})
+
+
+def write_incident(store: Store, incident: Incident, events: Sequence[Event]) -> None:
+    """Write the timeline, then the incident."""
+    if events:
+        store.insert("incident_events", [asdict(event) for event in events])
+    row = asdict(incident)
+    store.insert("incidents", [{**row, "page_ids": list(incident.page_ids), "streams": list(incident.streams)}])
+
+
+def end_or_note_run(store: Store, run: dict[str, Any], status: RunStatus) -> None:
+    """Write what a run reported, to its row and to the incident's timeline."""
+    metrics = ", ".join(f"{name} {value:.4g}" for name, value in status.metrics.items())
+    detail = "; ".join(part for part in (f"run {status.run_id}", metrics, status.detail) if part)
+    event = timeline_event(
+        run["incident_id"], f"retraining {status.state}", status.run_id, status.given_at, "retraining job", detail
+    )
+    store.insert("incident_events", [asdict(event)])
+    changed = {
+        **run,
+        "state": status.state,
+        "finished_at": None if status.state == "running" else status.given_at,
+        "model_version": status.model_version or run["model_version"],
+        "metrics": status.model_dump_json(include={"metrics"}),
+        "detail": status.detail,
+        "version": run["version"] + 1,
+    }
+    store.insert("retraining_runs", [changed])

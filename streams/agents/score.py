@@ -1,0 +1,244 @@
+"""SCORE: interactions and feedback in; rows, dead letters and signals out.
+
+Order of the writes: rows, ledger, signals, acknowledgement. After a crash the batch comes again: rows that are there are
+not written twice, signals are (the watch stage keeps a mark for each source partition).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from tocsin.contracts import Interaction
+from tocsin.messages import FEEDBACK, INTERACTIONS, SIGNALS, Scored, Source, pack_vector
+
+from detectors.encoder.bfloat16 import to_bfloat16
+from detectors.scoring import Scorer, Scores
+from sinks.clickhouse import Store, StoreRejected
+from sinks.recovery import Recovery
+from sinks.rows import dead_letter_row, feedback_row, interaction_row
+from streams.agents.ledger import Fate, Ledger
+from streams.core.decoding import Accepted, Bounds, DeadLetter, decode_feedback, decode_interaction
+from streams.metrics import DEAD_LETTERS, DUPLICATES, SCORING_SECONDS, STORED
+from streams.publisher import Publisher
+from streams.settings import Limits, Settings
+from streams.worker import Record
+
+CONFLICT = "id_conflict"
+
+
+def bounds_of(limits: Limits) -> Bounds:
+    """The configured limits, as the decoder wants them."""
+    return Bounds(
+        message_bytes=limits.message_bytes,
+        text_characters=limits.text_characters,
+        future=timedelta(seconds=limits.future_seconds),
+        age=timedelta(days=limits.retention_days),
+    )
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """An interaction to be scored; `row` says whether it has no row yet."""
+
+    record: Record
+    interaction: Interaction
+    flags: tuple[str, ...]
+    row: bool
+
+    @property
+    def source(self) -> Source:
+        return Source(topic=self.record.topic, partition=self.record.partition, offset=self.record.offset)
+
+
+class ScoreStage:
+    """The handler of `tocsin.interactions`."""
+
+    def __init__(
+        self, store: Store, publisher: Publisher, scorer: Scorer, settings: Settings, clock: Callable[[], datetime]
+    ) -> None:
+        self._store, self._publisher, self._scorer, self._clock = store, publisher, scorer, clock
+        self._recovery, self._ledger = Recovery(store), Ledger(INTERACTIONS, store)
+        self._bounds, self._limits, self._threads = bounds_of(settings.limits), settings.limits, settings.scoring.threads
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="score")
+
+    async def __call__(self, records: list[Record]) -> None:
+        """Store and publish a batch."""
+        taken, dead, fates = await asyncio.to_thread(self._sort, records)
+        scores = await self._score([each.interaction for each in taken])
+        rejected = await asyncio.to_thread(self._insert, taken, scores, dead)
+        await asyncio.to_thread(self._ledger.close, [(record, rejected.get(record, fate)) for record, fate in fates])
+        signals = [
+            (each.interaction.application, scored_message(each.interaction, each.source, score, each.flags))
+            for each, score in zip(taken, scores, strict=True)
+            if each.record not in rejected
+        ]
+        await self._publisher.publish(SIGNALS, signals)
+        _count(fates)
+
+    def _sort(self, records: list[Record]) -> tuple[list[_Taken], list[dict[str, Any]], list[tuple[Record, Fate]]]:
+        """What is to be scored, the rows of dead letters, and what became of each record."""
+        self._ledger.open(records)
+        now = self._clock()
+        read = [(record, decode_interaction(record.value, now, self._bounds)) for record in records]
+        known = self._known([result.value for _, result in read if isinstance(result, Accepted)])
+        taken: list[_Taken] = []
+        dead: list[dict[str, Any]] = []
+        fates: list[tuple[Record, Fate]] = []
+        for record, result in read:
+            if isinstance(result, DeadLetter):
+                if self._ledger.is_new(record):
+                    dead.append(self._dead_letter(record, result))
+                fates.append((record, "dead_lettered"))
+                continue
+            interaction, flags = result.value, result.flags
+            places = known.setdefault((interaction.application, interaction.interaction_id), {})
+            hour, own = int(interaction.occurred_at.timestamp()) // 3600, (record.partition, record.offset)
+            if places.get(hour, own) != own:
+                fates.append((record, "duplicate"))
+                continue
+            if set(places) - {hour}:
+                flags = (*flags, CONFLICT)  # the same id at another time: both are kept
+            taken.append(_Taken(record, interaction, flags, row=hour not in places))
+            places[hour] = own
+            fates.append((record, "stored"))
+        return taken, dead, fates
+
+    def _known(self, interactions: Sequence[Interaction]) -> dict[tuple[str, str], dict[int, tuple[int, int]]]:
+        """Where interactions with these ids are stored: (application, id) to hour to (partition, offset)."""
+        known: dict[tuple[str, str], dict[int, tuple[int, int]]] = {}
+        for row in self._recovery.stored_interactions([each.interaction_id for each in interactions]):
+            places = known.setdefault((row["application"], row["interaction_id"]), {})
+            places[int(row["hour"]) // 3600] = (int(row["source_partition"]), int(row["source_offset"]))
+        return known
+
+    async def _score(self, interactions: list[Interaction]) -> list[Scores]:
+        """Scores in order; each thread takes a part, since the encoder runs outside the interpreter's lock."""
+        parts = [interactions[start :: self._threads] for start in range(self._threads)]
+        loop = asyncio.get_running_loop()
+        with SCORING_SECONDS.time():
+            done = await asyncio.gather(
+                *(loop.run_in_executor(self._pool, self._scorer.score, part) for part in parts)
+            )
+        scores: list[Scores | None] = [None] * len(interactions)
+        for start, part in enumerate(done):
+            scores[start :: self._threads] = part
+        return [score for score in scores if score is not None]
+
+    def _insert(
+        self, taken: Sequence[_Taken], scores: Sequence[Scores], dead: list[dict[str, Any]]
+    ) -> dict[Record, Fate]:
+        """Write rows and dead letters; returns the records that the store refuses for their content."""
+        rows = [
+            (each, self._row(each, score)) for each, score in zip(taken, scores, strict=True) if each.row
+        ]
+        refused = self._insert_or_bisect(rows)
+        dead += [self._dead_letter(each.record, DeadLetter("rejected", "the store refuses it")) for each in refused]
+        if dead:
+            self._store.insert("dead_letters", dead)
+        return {each.record: "dead_lettered" for each in refused}
+
+    def _insert_or_bisect(self, rows: list[tuple[_Taken, dict[str, Any]]]) -> list[_Taken]:
+        if not rows:
+            return []
+        try:
+            self._store.insert("interactions", [row for _, row in rows])
+        except StoreRejected:
+            if len(rows) == 1:
+                return [rows[0][0]]
+            half = len(rows) // 2
+            return self._insert_or_bisect(rows[:half]) + self._insert_or_bisect(rows[half:])
+        return []
+
+    def _row(self, each: _Taken, score: Scores) -> dict[str, Any]:
+        return interaction_row(
+            each.interaction,
+            each.source,
+            signals=score.signals,
+            labels=score.labels,
+            flags=[*score.flags, *each.flags],
+            vectors=(score.prompt_vector, score.response_vector),
+            encoder=score.encoder,
+            heads=score.heads,
+            retention_days=self._limits.retention_days,
+        )
+
+    def _dead_letter(self, record: Record, letter: DeadLetter) -> dict[str, Any]:
+        DEAD_LETTERS.labels(record.topic, letter.reason).inc()
+        source = Source(topic=record.topic, partition=record.partition, offset=record.offset)
+        return dead_letter_row(
+            source, record.at, letter.reason, letter.detail, record.value, self._limits.dead_letter_days
+        )
+
+
+def scored_message(interaction: Interaction, source: Source, score: Scores, flags: Sequence[str] = ()) -> Scored:
+    """What the watch stage is told of an interaction."""
+    return Scored(
+        source=source,
+        interaction_id=interaction.interaction_id,
+        application=interaction.application,
+        occurred_at=interaction.occurred_at,
+        session_id=interaction.session_id,
+        model=interaction.model,
+        prompt_template=interaction.prompt_template,
+        attributes=interaction.attributes,
+        signals=score.signals,
+        labels=score.labels,
+        flags=[*score.flags, *flags],
+        prompt_vector=pack_vector(to_bfloat16(score.prompt_vector).tobytes()),
+        response_vector=pack_vector(to_bfloat16(score.response_vector).tobytes()),
+        encoder=score.encoder,
+    )
+
+
+def _count(fates: Sequence[tuple[Record, Fate]]) -> None:
+    for record, fate in fates:
+        if fate == "stored":
+            STORED.labels(record.topic).inc()
+        elif fate == "duplicate":
+            DUPLICATES.labels(record.topic).inc()
+
+
+class FeedbackStage:
+    """The handler of `tocsin.feedback`: rows and dead letters."""
+
+    def __init__(self, store: Store, settings: Settings, clock: Callable[[], datetime]) -> None:
+        self._store, self._recovery, self._ledger = store, Recovery(store), Ledger(FEEDBACK, store)
+        self._bounds, self._limits, self._clock = bounds_of(settings.limits), settings.limits, clock
+
+    async def __call__(self, records: list[Record]) -> None:
+        """Store a batch."""
+        await asyncio.to_thread(self._store_batch, records)
+
+    def _store_batch(self, records: list[Record]) -> None:
+        self._ledger.open(records)
+        now, rows, dead, fates = self._clock(), [], [], list[tuple[Record, Fate]]()
+        read = [(record, decode_feedback(record.value, now, self._bounds)) for record in records]
+        ids = [result.value.feedback_id for _, result in read if isinstance(result, Accepted)]
+        known = {
+            row["feedback_id"]: (int(row["source_partition"]), int(row["source_offset"]))
+            for row in self._recovery.stored_feedback(ids)
+        }
+        for record, result in read:
+            source = Source(topic=record.topic, partition=record.partition, offset=record.offset)
+            if isinstance(result, DeadLetter):
+                DEAD_LETTERS.labels(record.topic, result.reason).inc()
+                days = self._limits.dead_letter_days
+                dead.append(dead_letter_row(source, record.at, result.reason, result.detail, record.value, days))
+                fates.append((record, "dead_lettered"))
+                continue
+            own = (record.partition, record.offset)
+            if result.value.feedback_id not in known:
+                known[result.value.feedback_id] = own
+                rows.append(feedback_row(result.value, source, self._limits.retention_days))
+            fates.append((record, "stored" if known[result.value.feedback_id] == own else "duplicate"))
+        if rows:
+            self._store.insert("feedback", rows)
+        if dead:
+            self._store.insert("dead_letters", dead)
+        self._ledger.close(fates)
+        _count(fates)

@@ -1,0 +1,221 @@
+"""WATCH: signals in; evidence, references and pages out.
+
+Order of the writes: references, pages and evidence, the pages' messages, the snapshot, the ledger, acknowledgement. What
+a crash repeats has the same ids, because a restored monitor decides bit for bit alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import orjson
+from tocsin import messages
+from tocsin.messages import SIGNALS, SIGNALS_MESSAGE, Joined, Promote, SignalsMessage, Source
+
+from sinks.clickhouse import Store
+from sinks.recovery import Recovery
+from sinks.rows import dead_letter_row, page_row
+from streams.agents.ledger import Fate, Ledger
+from streams.agents.score import bounds_of
+from streams.core import reference as references
+from streams.core import snapshot as snapshots
+from streams.core.decoding import DeadLetter, decode
+from streams.core.monitor import Event, Learned, Raised, Rules, Shown
+from streams.core.partition import PartitionMonitor
+from streams.core.reference import Reference
+from streams.core.units import Unit, fields_of
+from streams.metrics import DEAD_LETTERS, PAGES
+from streams.publisher import Publisher
+from streams.settings import Settings
+from streams.worker import Record
+
+STATE_VERSION = 1
+
+
+class WatchStage:
+    """The handler of `tocsin.signals`."""
+
+    def __init__(self, store: Store, publisher: Publisher, rules: Rules, settings: Settings) -> None:
+        self._store, self._publisher, self._rules = store, publisher, rules
+        self._recovery, self._ledger = Recovery(store), Ledger(SIGNALS, store)
+        self._bounds, self._limits = bounds_of(settings.limits), settings.limits
+        self._partitions: dict[int, tuple[int, PartitionMonitor]] = {}
+
+    async def __call__(self, records: list[Record]) -> None:
+        """Take a batch in; on failure nothing is kept in memory, so that the next try begins at the snapshot."""
+        try:
+            events = await asyncio.to_thread(self._apply, records)
+            await self._publisher.publish(
+                messages.PAGES, [(event.page.application, event.page) for event in events if isinstance(event, Raised)]
+            )
+            for event in events:
+                if isinstance(event, Learned) and not event.proposed:
+                    joined = Joined(application=event.reference.application)
+                    await self._publisher.publish_everywhere(SIGNALS, joined)
+            await asyncio.to_thread(self._close, records)
+        except BaseException:
+            for partition in {record.partition for record in records}:
+                self._partitions.pop(partition, None)
+            raise
+        for event in events:
+            if isinstance(event, Raised):
+                PAGES.labels(event.page.application).inc()
+
+    def _apply(self, records: list[Record]) -> list[Event]:
+        self._ledger.open(records)
+        events: list[Event] = []
+        self._fates: list[tuple[Record, Fate]] = []
+        dead: list[dict[str, Any]] = []
+        for partition in sorted({record.partition for record in records}):
+            mine = [record for record in records if record.partition == partition]
+            upto, monitor = self._open(partition, mine[0].offset)
+            read: list[SignalsMessage] = []
+            for record in mine:
+                result = decode(record.value, SIGNALS_MESSAGE, self._bounds)
+                if isinstance(result, DeadLetter):
+                    DEAD_LETTERS.labels(SIGNALS, result.reason).inc()
+                    source = Source(topic=SIGNALS, partition=partition, offset=record.offset)
+                    days = self._limits.dead_letter_days
+                    dead.append(dead_letter_row(source, record.at, result.reason, result.detail, record.value, days))
+                    self._fates.append((record, "dead_lettered"))
+                    continue
+                self._fates.append((record, "stored"))
+                if record.offset >= upto:
+                    read.append(result.value)
+            events += monitor.apply(read, self._references(read))
+            self._partitions[partition] = (max(upto, mine[-1].offset + 1), monitor)
+        if dead:
+            self._store.insert("dead_letters", dead)
+        self._write(events)
+        return events
+
+    def _close(self, records: list[Record]) -> None:
+        for partition in sorted({record.partition for record in records}):
+            self._snapshot(partition)
+        self._ledger.close(self._fates)
+
+    # -- going on after a crash or a rebalance ---------------------------------------------------------------------
+
+    def _open(self, partition: int, first: int) -> tuple[int, PartitionMonitor]:
+        """The monitor of a partition: the one in memory if this batch goes on where it stands, else the stored one."""
+        known = self._partitions.get(partition)
+        if known is None or known[0] != first:
+            known = self._restore(partition)
+            self._partitions[partition] = known
+        return known
+
+    def _restore(self, partition: int) -> tuple[int, PartitionMonitor]:
+        upto, states = self._recovery.detector_states(partition)
+        monitor = PartitionMonitor(self._rules)
+        common = orjson.loads(states.pop("", b"{}"))
+        monitor.sharing = set(common.get("sharing", ()))
+        monitor.marks = {(topic, source): offset for topic, source, offset in common.get("marks", ())}
+        for application, data in states.items():
+            stored = snapshots.read(data)
+            found = {row["interaction_id"]: unit_of(row) for row in self._recovery.units(stored.unit_ids)}
+            fitted = self._fitted(stored.reference_ids)
+            monitor.applications[application] = snapshots.restore(stored, self._rules, found, fitted)
+        return upto, monitor
+
+    def _snapshot(self, partition: int) -> None:
+        upto, monitor = self._partitions[partition]
+        common = {
+            "sharing": sorted(monitor.sharing),
+            "marks": [[topic, source, offset] for (topic, source), offset in sorted(monitor.marks.items())],
+        }
+        states = {"": orjson.dumps(common)}
+        states |= {name: snapshots.dump(monitor.applications[name]) for name in sorted(monitor.changed)}
+        self._store.insert(
+            "detector_states",
+            [
+                {
+                    "signals_partition": partition,
+                    "application": application,
+                    "next_offset": upto,
+                    "state_version": STATE_VERSION,
+                    "state": base64.b64encode(state).decode(),
+                }
+                for application, state in states.items()
+            ],
+        )
+        monitor.changed.clear()
+
+    def _references(self, read: Sequence[SignalsMessage]) -> dict[str, Reference]:
+        return self._fitted({message.reference_id for message in read if isinstance(message, Promote)})
+
+    def _fitted(self, reference_ids: Iterable[str]) -> dict[str, Reference]:
+        found = {name: self._recovery.reference(name) for name in reference_ids}
+        return {name: references.load(data) for name, data in found.items() if data is not None}
+
+    # -- what people and later stages see --------------------------------------------------------------------------
+
+    def _write(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if isinstance(event, Learned):
+                self._store.insert("references", [reference_row(event.reference, event.proposed)])
+        pages = [page_row(event.page) for event in events if isinstance(event, Raised)]
+        if pages:
+            self._store.insert("pages", pages)
+        shown = [
+            {
+                "application": event.application,
+                "stream": event.stream,
+                "occurred_at": _moment(event.occurred_at),
+                "units": event.units,
+                "evidence": event.evidence,
+                "latched": int(event.latched),
+            }
+            for event in events
+            if isinstance(event, Shown)
+        ]
+        if shown:
+            self._store.insert("evidence", shown)
+
+
+def unit_of(row: dict[str, Any]) -> Unit:
+    """A unit out of a row of `interactions`: the same as from its message."""
+    return Unit(
+        interaction_id=row["interaction_id"],
+        occurred_at=row["occurred_at"].timestamp(),
+        encoder=row["encoder"],
+        vectors={
+            "prompt": np.asarray(row["prompt_vector"], np.float32),
+            "response": np.asarray(row["response_vector"], np.float32),
+        },
+        signals=dict(row["signals"]),
+        fields=fields_of(
+            row["attributes"],
+            row["labels"],
+            (row["model_name"], row["model_version"]),
+            (row["template_name"], row["template_version"]),
+        ),
+    )
+
+
+def reference_row(reference: Reference, proposed: bool) -> dict[str, Any]:
+    """A row of `references`."""
+    return {
+        "reference_id": reference.reference_id,
+        "application": reference.application,
+        "status": "proposed" if proposed else "current",
+        "created_at": _moment(reference.last_at),
+        "first_at": _moment(reference.first_at),
+        "last_at": _moment(reference.last_at),
+        "units": len(reference.members),
+        "streams": list(reference.streams),
+        "encoder": reference.encoder,
+        "model_version": "",
+        "run_id": reference.run_id,
+        "members": list(reference.members),
+        "fitted": base64.b64encode(references.dump(reference)).decode(),
+        "version": 1,
+    }
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

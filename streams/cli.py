@@ -1,0 +1,336 @@
+"""The command line. Every command that machines may read takes `--json`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from streams.settings import ConfigurationError, Settings, effective, load
+
+app = typer.Typer(
+    name="tocsin",
+    help="Watches LLM applications in production and pages people within a false-alarm budget.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+config_app = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
+keys_app = typer.Typer(help="Make API keys.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+app.add_typer(keys_app, name="keys")
+
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file; by default ./tocsin.toml if it is there.")]
+DataDirectory = Annotated[Path | None, typer.Option("--data", help="Data directory; overrides data_directory.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Port = Annotated[int | None, typer.Option("--port", help="Port of gateway and pages; overrides gateway.port.")]
+
+screen = Console(highlight=False)
+notes = Console(stderr=True, highlight=False)
+
+
+def settings_from(config: Path | None, data: Path | None = None, port: int | None = None) -> Settings:
+    """The settings, with the flags that many commands share."""
+    flags: dict[str, Any] = {}
+    if data is not None:
+        flags["data_directory"] = data
+    if port is not None:
+        flags["gateway"] = {"port": port}
+    return load(config, flags)[0]
+
+
+@contextmanager
+def failing_in_one_line() -> Iterator[None]:
+    """What a person can mend ends the command with one line: exit 2 for the configuration, 1 for the rest."""
+    from detectors.encoder import EncoderError
+    from sinks.clickhouse import StoreError
+    from sinks.notification import NotificationConfigurationError
+    from sinks.retraining import RetrainingConfigurationError
+    from streams.engines import EngineError
+    from streams.topics import TopicError
+
+    try:
+        yield
+    except (ConfigurationError, NotificationConfigurationError, RetrainingConfigurationError) as error:
+        notes.print(f"tocsin: {error}", markup=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+    except (EncoderError, StoreError, EngineError, TopicError) as error:
+        notes.print(f"tocsin: {error}", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+
+
+def print_json(value: object) -> None:
+    """One JSON document on standard output."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+@app.command()
+def up(config: ConfigFile = None, data: DataDirectory = None, port: Port = None) -> None:
+    """Run everything in this process: gateway, pages, broker, store and all workers. Ctrl-C ends it."""
+    with failing_in_one_line():
+        from streams.engines import open_engines
+        from streams.pipeline import ROLES
+        from streams.service import log_to_stderr, serve
+
+        settings = settings_from(config, data, port)
+        log_to_stderr(settings.log_level)
+
+        def announce(url: str) -> None:
+            screen.print(f"tocsin is up: pages and gateway at {url} (data in {settings.data_directory}). Ctrl-C ends it.")
+
+        with open_engines(settings) as engines:
+            asyncio.run(serve(settings, engines, ROLES, gateway=True, announce=announce))
+
+
+@app.command()
+def worker(
+    role: Annotated[str, typer.Argument(help="score, watch or respond.")],
+    config: ConfigFile = None,
+    data: DataDirectory = None,
+) -> None:
+    """Run one stage, against a Kafka and a ClickHouse that are set in the configuration."""
+    with failing_in_one_line():
+        from streams.pipeline import ROLES
+
+        known = {name: name for name in ROLES}
+        if role not in known:
+            raise ConfigurationError(f"worker: {role} is none of {', '.join(ROLES)}")
+        _serve_outside(settings_from(config, data), [known[role]], gateway=False)
+
+
+@app.command()
+def gateway(config: ConfigFile = None, data: DataDirectory = None, port: Port = None) -> None:
+    """Run the HTTP gateway and the web pages, against a Kafka and a ClickHouse that are set in the configuration."""
+    with failing_in_one_line():
+        _serve_outside(settings_from(config, data, port), [], gateway=True)
+
+
+def _serve_outside(settings: Settings, roles: list[Any], *, gateway: bool) -> None:
+    from streams.engines import open_engines
+    from streams.service import log_to_stderr, serve
+
+    if not settings.broker.bootstrap or not settings.clickhouse.host:
+        raise ConfigurationError("broker.bootstrap and clickhouse.host must be set for a process of its own; or use `tocsin up`")
+    log_to_stderr(settings.log_level)
+    what = " and ".join([*roles, *(["gateway"] if gateway else [])])
+    with open_engines(settings) as engines:
+        asyncio.run(
+            serve(settings, engines, roles, gateway=gateway, announce=lambda url: notes.print(f"tocsin {what} runs {url}"))
+        )
+
+
+@app.command()
+def demo(
+    data: Annotated[Path, typer.Option("--data", help="Where it keeps what it makes; emptied first.")] = Path("data/demo"),
+    port: Annotated[int, typer.Option("--port", help="Port of the pages; 0 finds a free one.")] = 8321,
+    as_json: AsJson = False,
+) -> None:
+    """Replay real conversations with four changes in them, and watch what is paged, told and retrained."""
+    with failing_in_one_line():
+        from streams.demo import run_demo
+
+        summary = run_demo(data, port, quiet=as_json)
+    print_json(summary)
+
+
+@app.command()
+def score(
+    file: Annotated[Path, typer.Argument(help="JSON lines: interactions, or {\"text\": …}; - reads standard input.")],
+    config: ConfigFile = None,
+) -> None:
+    """Score a file: one JSON object a line with every signal, in the order of the input."""
+    with failing_in_one_line():
+        from streams.offline import score_lines
+
+        settings = settings_from(config)
+        with _lines(file) as lines:
+            for scored in score_lines(lines, settings):
+                print_json(scored)
+
+
+@app.command()
+def backtest(
+    file: Annotated[Path, typer.Argument(help="JSON lines of interactions, in the order of time; - reads standard input.")],
+    reference_first: Annotated[
+        int | None, typer.Option("--reference-first", help="How many interactions from the beginning make the reference.")
+    ] = None,
+    reference: Annotated[Path | None, typer.Option("--reference", help="A file of interactions that make the reference.")] = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Replay a file through the detectors: the pages that they would have sent, a summary last."""
+    with failing_in_one_line():
+        from streams.offline import backtest_lines
+
+        if (reference_first is None) == (reference is None):
+            raise ConfigurationError("backtest: give --reference-first N or --reference FILE")
+        settings = settings_from(config)
+        with _lines(file) as lines, _lines(reference) if reference else _nothing() as before:
+            for found in backtest_lines(lines, settings, list(before), reference_first or 0):
+                if as_json:
+                    print_json(found)
+                else:
+                    _print_finding(found)
+
+
+@app.command()
+def audit(config: ConfigFile = None, data: DataDirectory = None, as_json: AsJson = False) -> None:
+    """Prove that nothing was lost: produced, stored, dead-lettered, duplicate and lost; exit 1 if anything is lost."""
+    with failing_in_one_line():
+        from streams.reach import audit_now
+
+        found = audit_now(settings_from(config, data))
+    if as_json:
+        print_json(found)
+    else:
+        _print_table(found["partitions"] + [{"topic": "total", "partition": "", **found["total"]}])
+        screen.print("exact: nothing is lost" if found["exact"] else "NOT exact: messages are lost")
+    raise typer.Exit(0 if found["exact"] else 1)
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(help="One SELECT over the tables of docs/schema.md.")],
+    config: ConfigFile = None,
+    data: DataDirectory = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run one SELECT over our tables, on the running system or on its data."""
+    with failing_in_one_line():
+        from streams.reach import run_sql
+        from streams.sql import SqlRefused
+
+        try:
+            rows = run_sql(settings_from(config, data), query)
+        except SqlRefused as error:
+            raise ConfigurationError(f"sql: {error}") from None
+    if as_json:
+        for row in rows:
+            print_json(row)
+    else:
+        _print_table(rows)
+
+
+@app.command()
+def doctor(config: ConfigFile = None, data: DataDirectory = None, as_json: AsJson = False) -> None:
+    """Check what tocsin needs: packages, weights, directories, disk, ports, engines; exit 1 if something is missing."""
+    with failing_in_one_line():
+        from streams.doctor import examine
+
+        findings = examine(settings_from(config, data))
+    if as_json:
+        print_json([{"check": each.check, "ok": each.ok, "detail": each.detail} for each in findings])
+    else:
+        _print_table([{"": "ok" if each.ok else "FAIL", "check": each.check, "detail": each.detail} for each in findings])
+    raise typer.Exit(0 if all(each.ok for each in findings) else 1)
+
+
+@config_app.command("check")
+def config_check(config: ConfigFile = None) -> None:
+    """Read the configuration; exit 2 and one line that names the field if it is wrong."""
+    with failing_in_one_line():
+        settings_from(config)
+    screen.print("the configuration is valid")
+
+
+@config_app.command("show")
+def config_show(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Print every effective setting and where it came from; secrets are hidden."""
+    with failing_in_one_line():
+        settings, origin = load(config)
+        rows = [
+            {"setting": name, "value": value, "source": origin.get(name, "default")}
+            for name, value in effective(settings).items()
+        ]
+    if as_json:
+        print_json(rows)
+    else:
+        _print_table(rows)
+
+
+@keys_app.command("new")
+def keys_new(
+    name: Annotated[str, typer.Argument(help="What the key is for; shown in logs.")],
+    scope: Annotated[list[str], typer.Option("--scope", help="publish, read or operate; may be repeated.")],
+    as_json: AsJson = False,
+) -> None:
+    """Make an API key: the key for the service, shown once, and the lines for `tocsin.toml`."""
+    with failing_in_one_line():
+        from streams.access import new_key
+        from streams.settings import Key
+
+        unknown = set(scope) - {"publish", "read", "operate"}
+        if unknown:
+            raise ConfigurationError(f"--scope: {', '.join(sorted(unknown))} is none of publish, read, operate")
+        secret, sha256 = new_key()
+        key = Key.model_validate({"name": name, "sha256": sha256, "scopes": scope})
+    if as_json:
+        print_json({"key": secret, "setting": key.model_dump()})
+    else:
+        sys.stdout.write(f"key (shown once): {secret}\n\n[[gateway.keys]]\nname = {json.dumps(name)}\n")
+        sys.stdout.write(f'sha256 = "{sha256}"\nscopes = {json.dumps(scope)}\n')
+
+
+@contextmanager
+def _lines(file: Path) -> Iterator[Iterator[str]]:
+    if str(file) == "-":
+        yield iter(sys.stdin)
+        return
+    try:
+        with file.open(encoding="utf-8", errors="replace") as opened:
+            yield iter(opened)
+    except OSError as error:
+        raise ConfigurationError(f"{file}: {error.strerror}") from None
+
+
+@contextmanager
+def _nothing() -> Iterator[Iterator[str]]:
+    yield iter(())
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        screen.print("no rows")
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name, value in rows[0].items():
+        table.add_column(name, justify="right" if isinstance(value, int | float) else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    screen.print(table)
+
+
+def _cell(value: object) -> str:
+    from rich.markup import escape
+
+    return escape(f"{value:.6g}" if isinstance(value, float) else str(value))
+
+
+def _print_finding(found: dict[str, Any]) -> None:
+    if "stream" in found:
+        effect = found["effect"]
+        screen.print(
+            f"{found['occurred_at']}  {found['stream']} ({found['lane']}) at unit {found['position']}: "
+            f"{effect['quantity']} {effect['before']:.3g} → {effect['now']:.3g}, began about {found['began_estimate']}",
+            markup=False,
+            soft_wrap=True,
+        )
+    else:
+        screen.print(
+            f"{found['events']} interactions, {found['pages']} pages; at most {found['expected_false_pages']:.3g} false "
+            f"ones were to be expected; {found['seconds']:.1f} s",
+            markup=False,
+        )
+
+
+def main() -> None:
+    """The entry point of `tocsin`."""
+    app()

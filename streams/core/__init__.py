@@ -1,0 +1,1 @@
+"""Functional core of the stages: messages in, decisions with their reasons out. No input, no output, no clock."""

@@ -1,0 +1,129 @@
+"""Bytes from a topic to what they say, or to a dead letter with its reason. Never an exception."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Generic, Literal, TypeVar
+
+import orjson
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from tocsin.contracts import SCHEMA_VERSION, Feedback, Interaction, Turn
+
+Reason = Literal["empty", "too_large", "not_json", "not_an_object", "unknown_version", "schema", "future", "too_old", "rejected"]
+
+ParsedT = TypeVar("ParsedT")
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What is accepted.
+
+    Attributes:
+        message_bytes: a larger message is a dead letter.
+        text_characters: longer texts are cut and flagged.
+        future: how far ahead of the clock an interaction may be.
+        age: how old it may be.
+    """
+
+    message_bytes: int
+    text_characters: int
+    future: timedelta
+    age: timedelta
+
+
+@dataclass(frozen=True)
+class Accepted(Generic[ParsedT]):
+    """A readable message, with what had to be mended."""
+
+    value: ParsedT
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A message that can never be read. The detail names fields, never their content."""
+
+    reason: Reason
+    detail: str
+
+
+def decode_interaction(raw: bytes | None, now: datetime, bounds: Bounds) -> Accepted[Interaction] | DeadLetter:
+    """An interaction; its texts cut to the limit, its time within the bounds."""
+    parsed = _parse(raw, TypeAdapter(Interaction), bounds)
+    if isinstance(parsed, DeadLetter):
+        return parsed
+    if parsed.occurred_at > now + bounds.future:
+        return DeadLetter("future", f"occurred_at: more than {bounds.future.total_seconds():g} s ahead")
+    if parsed.occurred_at < now - bounds.age:
+        return DeadLetter("too_old", f"occurred_at: older than {bounds.age.days} days, when it would be deleted at once")
+    cut = _cut(parsed, bounds.text_characters)
+    return Accepted(cut, () if cut is parsed else ("cut",))
+
+
+def decode_feedback(raw: bytes | None, now: datetime, bounds: Bounds) -> Accepted[Feedback] | DeadLetter:
+    """Feedback, its time within the bounds."""
+    parsed = _parse(raw, TypeAdapter(Feedback), bounds)
+    if isinstance(parsed, DeadLetter):
+        return parsed
+    if parsed.given_at > now + bounds.future:
+        return DeadLetter("future", f"given_at: more than {bounds.future.total_seconds():g} s ahead")
+    if parsed.given_at < now - bounds.age:
+        return DeadLetter("too_old", f"given_at: older than {bounds.age.days} days, when it would be deleted at once")
+    return Accepted(parsed)
+
+
+def decode(raw: bytes | None, adapter: TypeAdapter[ParsedT], bounds: Bounds) -> Accepted[ParsedT] | DeadLetter:
+    """A message between the stages."""
+    parsed = _parse(raw, adapter, bounds)
+    return parsed if isinstance(parsed, DeadLetter) else Accepted(parsed)
+
+
+def _parse(raw: bytes | None, adapter: TypeAdapter[ParsedT], bounds: Bounds) -> ParsedT | DeadLetter:
+    if not raw:
+        return DeadLetter("empty", "the message has no value")
+    if len(raw) > bounds.message_bytes:
+        return DeadLetter("too_large", f"{len(raw)} bytes, the limit is {bounds.message_bytes}")
+    try:
+        plain = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        return DeadLetter("not_json", f"line {error.lineno}, column {error.colno}")
+    if not isinstance(plain, dict):
+        return DeadLetter("not_an_object", f"a JSON {type(plain).__name__}")
+    version = plain.get("schema_version", SCHEMA_VERSION)
+    if version != SCHEMA_VERSION:
+        known = isinstance(version, int) and not isinstance(version, bool)
+        return DeadLetter("unknown_version", f"schema_version: {version if known else type(version).__name__}")
+    try:
+        return adapter.validate_python(plain)
+    except ValidationError as error:
+        return DeadLetter("schema", _fields_at_fault(error))
+
+
+def _fields_at_fault(error: ValidationError) -> str:
+    faults = error.errors(include_input=False, include_url=False, include_context=False)[:5]
+    places = (".".join(str(part) for part in fault["loc"])[:100] for fault in faults)
+    return "; ".join(f"{place}: {fault['msg']}" for place, fault in zip(places, faults, strict=True))
+
+
+def _cut(interaction: Interaction, limit: int) -> Interaction:
+    changes: dict[str, object] = {}
+    if isinstance(interaction.prompt, str):
+        if len(interaction.prompt) > limit:
+            changes["prompt"] = interaction.prompt[:limit]
+    elif any(len(turn.content) > limit for turn in interaction.prompt):
+        changes["prompt"] = [Turn(role=turn.role, content=turn.content[:limit]) for turn in interaction.prompt]
+    if len(interaction.response) > limit:
+        changes["response"] = interaction.response[:limit]
+    if any(len(passage) > limit for passage in interaction.context):
+        changes["context"] = [passage[:limit] for passage in interaction.context]
+    for name in ("reference", "error"):
+        text = getattr(interaction, name)
+        if text is not None and len(text) > limit:
+            changes[name] = text[:limit]
+    return interaction.model_copy(update=changes) if changes else interaction
+
+
+def to_json(message: BaseModel) -> bytes:
+    """The wire form of a message between the stages."""
+    return message.model_dump_json(exclude_none=True).encode()

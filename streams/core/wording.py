@@ -1,0 +1,112 @@
+"""The words of incidents: what a person reads at 3 a.m. Never holds what anybody asked or was answered."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from tocsin.messages import Effect, Page
+
+if TYPE_CHECKING:
+    from streams.core.incidents import Incident
+
+MOST_LISTED = 5
+"""Other streams and versions named in a notification; the rest is behind the link."""
+
+_CHANNELS = {
+    "prompt": "what people ask has changed (prompt embeddings)",
+    "response": "what the model answers has changed (response embeddings)",
+}
+_UNITS = {"ms": "ms", "usd": "USD", "seconds": "s"}
+
+
+def headline(page: Page) -> str:
+    """What moved, as one sentence: "support-bot: toxicity of prompts has risen"."""
+    return f"{_line(page.application)}: {_change(page)}"
+
+
+def notification_text(incident: Incident, page: Page, public_url: str) -> tuple[str, str]:
+    """Title and body of the message about one page of an incident, as plain text.
+
+    Its last lines, `page: ID` and `incident: ID`, are for receivers that recognise repeats.
+
+    Args:
+        incident: the incident as it is with this page in it.
+        page: what is told.
+        public_url: where the web pages are reached; empty leaves the links out.
+    """
+    address = f"{public_url.rstrip('/')}/incidents/{incident.incident_id}" if public_url else ""
+    links = [("Incident", address), ("Report", f"{address}/report (ready a minute after the page)")] if address else []
+    facts = [
+        ("What moved", f"{_line(page.stream)}, seen by the lane {_line(page.lane)}"),
+        (
+            "Since",
+            f"about {_utc(page.began_at)}; paged {_utc(page.occurred_at)}, {page.units_since_beginning} units later",
+        ),
+        ("How big", _size(page.effect)),
+        ("Traffic", "share unknown" if page.share is None else f"about {page.share:.0%} of it is affected"),
+        ("Also moved", _others(page)),
+        ("Versions", _versions(page)),
+        ("Evidence", f"{page.evidence:.3g}, where 1 pages; budget at stake {page.threshold:.3g} false pages"),
+        *(
+            [("Group", f"page {incident.page_ids.index(page.page_id) + 1} of this incident")]
+            if _joined(incident, page)
+            else []
+        ),
+        *links,
+    ]
+    body = [f"{label + ':':<12}{text}" for label, text in facts]
+    ids = [f"page: {_line(page.page_id)}", f"incident: {incident.incident_id}"]
+    return headline(page), "\n".join([_change(page), "", *body, "", *ids])
+
+
+def _change(page: Page) -> str:
+    if page.stream in _CHANNELS:
+        return _CHANNELS[page.stream]
+    side, _, signal = page.stream.rpartition(".")
+    name, _, unit = signal.rpartition("_")
+    words = _line(name if name and unit in _UNITS else signal).replace("_", " ")
+    if side:
+        words += f" of {side}s" if side in _CHANNELS else f" ({_line(side)})"
+    moved = page.effect.now - page.effect.before
+    return f"{words} has {'risen' if moved > 0 else 'fallen' if moved < 0 else 'changed'}"
+
+
+def _size(effect: Effect) -> str:
+    interval = (
+        "" if effect.low is None or effect.high is None else f"95% interval {effect.low:.3g} to {effect.high:.3g}, "
+    )
+    return f"{_line(effect.quantity)} {effect.before:.3g} → {effect.now:.3g} ({interval}{effect.units} units)"
+
+
+def _others(page: Page) -> str:
+    strongest = sorted(page.moved, key=lambda moved: (-moved.evidence, moved.stream))
+    named = [f"{_line(moved.stream)} (evidence {moved.evidence:.2g})" for moved in strongest[:MOST_LISTED]]
+    return ", ".join(named + _rest(len(strongest))) or "nothing else"
+
+
+def _versions(page: Page) -> str:
+    largest = sorted(page.versions, key=lambda shift: (-abs(shift.share_now - shift.share_before), shift.field))
+    named = [
+        f"{_line(shift.field)} {_line(shift.value)}: {shift.share_before:.0%} → {shift.share_now:.0%} of traffic"
+        for shift in largest[:MOST_LISTED]
+    ]
+    return "; ".join(named + _rest(len(largest))) or "no version changed its share"
+
+
+def _rest(count: int) -> list[str]:
+    return [f"{count - MOST_LISTED} more"] if count > MOST_LISTED else []
+
+
+def _joined(incident: Incident, page: Page) -> bool:
+    return page.page_id in incident.page_ids[1:]
+
+
+def _utc(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def _line(name: str) -> str:
+    """A name from outside on one line, so that it cannot pass for an id line of its own."""
+    flat = " ".join(name.split())
+    return flat if len(flat) <= 120 else f"{flat[:119]}…"

@@ -1,0 +1,63 @@
+"""The engines under the workers: Kafka and ClickHouse, ours or somebody's, by settings alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from sinks.clickhouse import Store
+from streams.engines.broker import BrokerError, EmbeddedBroker
+from streams.engines.ownership import DirectoryInUse, EngineError, owned
+from streams.settings import ClickHouse, Settings
+from streams.topics import ensure_topics
+
+__all__ = ["BrokerError", "DirectoryInUse", "EmbeddedBroker", "EngineError", "Engines", "open_engines"]
+
+
+@dataclass(frozen=True)
+class Engines:
+    """What is open: the broker's address, as host:port separated by commas, and the store, migrated."""
+
+    bootstrap: str
+    store: Store
+
+
+def _server(clickhouse: ClickHouse) -> Store:
+    return Store.server(
+        clickhouse.host,
+        clickhouse.port,
+        clickhouse.user,
+        clickhouse.password.get_secret_value(),
+        clickhouse.secure,
+        clickhouse.database,
+    )
+
+
+@contextmanager
+def open_engines(settings: Settings) -> Iterator[Engines]:
+    """Own the data directory, start or reach the broker and the store, and have topics and tables ready.
+
+    What is embedded is stopped at the end of the block: open everything that uses it inside.
+
+    Raises:
+        DirectoryInUse: another process owns the data directory.
+        EngineError: an embedded engine cannot start.
+        TopicError: no broker, or its topics do not fit the settings.
+        StoreError: no store, or its schema does not fit the program.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(owned(settings.data_directory))
+        broker = settings.broker
+        if not broker.bootstrap:
+            # before the store: a process that has chDB open must not be forked
+            embedded = EmbeddedBroker(settings.data_directory / "broker", broker.embedded_port)
+            broker = broker.model_copy(update={"bootstrap": stack.enter_context(embedded).bootstrap})
+        ensure_topics(broker)
+        if settings.clickhouse.host:
+            store = _server(settings.clickhouse)
+        else:
+            store = Store.embedded(settings.data_directory / "clickhouse", settings.clickhouse.database)
+        stack.callback(store.close)
+        store.migrate()
+        yield Engines(broker.bootstrap, store)

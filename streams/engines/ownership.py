@@ -1,0 +1,58 @@
+"""One owner of a directory at a time, and what the engines raise when they cannot start."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class EngineError(Exception):
+    """An engine cannot start; the message is one line for the person who starts it. The process stops."""
+
+
+class DirectoryInUse(EngineError):
+    """Another process owns the directory; stop that one, or use another directory."""
+
+
+@contextmanager
+def owned(directory: Path) -> Iterator[None]:
+    """Own `directory` (made if missing, for this user alone) until the end of the block or of the process.
+
+    Raises:
+        DirectoryInUse: another process does.
+        EngineError: it cannot be made or written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(directory / "owner", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise EngineError(f"data directory {directory} cannot be used: {error.strerror}") from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(descriptor, 20, 0).decode() or "unknown"
+            raise DirectoryInUse(f"data directory {directory} is in use by process {owner}") from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_owned(directory: Path) -> bool:
+    """Whether some process owns the directory now."""
+    try:
+        descriptor = os.open(directory / "owner", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

@@ -1,0 +1,107 @@
+"""From the bytes of a request to JSON values, with a bound on everything that the sender could make large."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import zlib
+from typing import Any, NoReturn
+
+from starlette.requests import Request
+
+from streams.gateway.refusal import Refusal
+
+READ_SECONDS = 30.0
+GZIP_WINDOW = 16 + zlib.MAX_WBITS
+
+
+async def read_json(request: Request, max_bytes: int) -> Any:
+    """Read, inflate and parse a request's body.
+
+    Raises:
+        Refusal: 400 for what is not one well-formed JSON value, 408 for a body that does not arrive, 413 for one over
+            `max_bytes` before or after decompression, 415 for another type or encoding.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        # also keeps web pages of other origins out: browsers ask before they send this type
+        raise Refusal(415, "Content-Type must be application/json")
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in {"identity", "gzip"}:
+        raise Refusal(415, "Content-Encoding must be gzip or absent")
+    raw = await _read(request, max_bytes)
+    return parse(inflate(raw, max_bytes) if encoding == "gzip" else raw)
+
+
+async def _read(request: Request, max_bytes: int) -> bytes:
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced[:20]) > max_bytes:
+        raise _too_large(max_bytes)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > max_bytes:
+                    raise _too_large(max_bytes)
+    except TimeoutError:
+        raise Refusal(408, f"the body did not arrive within {READ_SECONDS:.0f} s") from None
+    return bytes(body)
+
+
+def inflate(raw: bytes, max_bytes: int) -> bytes:
+    """Decompress one gzip stream, never making more than `max_bytes` + 1 bytes of it.
+
+    Raises:
+        Refusal: 400 for what is not one whole gzip stream, 413 for one that grows larger.
+    """
+    stream = zlib.decompressobj(GZIP_WINDOW)
+    try:
+        plain = stream.decompress(raw, max_bytes + 1)
+    except zlib.error:
+        raise Refusal(400, "the body is not gzip") from None
+    if len(plain) > max_bytes:
+        raise _too_large(max_bytes)
+    if not stream.eof or stream.unused_data:
+        raise Refusal(400, "the body is not one whole gzip stream")
+    return plain
+
+
+def parse(raw: bytes) -> Any:
+    """Parse JSON strictly: UTF-8, finite numbers, no key twice.
+
+    Raises:
+        Refusal: 400.
+    """
+    try:
+        return json.loads(
+            raw.decode(), object_pairs_hook=_without_repeats, parse_constant=_no_constant, parse_float=_finite
+        )
+    except UnicodeDecodeError:
+        raise Refusal(400, "the body is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise Refusal(400, f"the body is not JSON: {error.msg} at character {error.pos}") from None
+    except RecursionError:
+        raise Refusal(400, "the body is nested too deeply") from None
+    except ValueError:  # the interpreter's limit on the digits of an integer
+        raise Refusal(400, "the body has a number that is too long") from None
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise Refusal(400, "the body has an object with the same key twice")
+    return found
+
+
+def _no_constant(_: str) -> NoReturn:
+    raise Refusal(400, "the body has a number that is not finite")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    return number if math.isfinite(number) else _no_constant(digits)
+
+
+def _too_large(max_bytes: int) -> Refusal:
+    return Refusal(413, f"the body is larger than {max_bytes} bytes (gateway.max_body_bytes)")

@@ -1,0 +1,24 @@
+"""What the gateway counts about itself. Labels are routes, statuses and topics: never an application or a key."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+
+class Instruments:
+    """The gateway's metrics, in a registry of the caller's choice."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        # many 4xx: a service sends what it should not. 429 or 503: the broker or the disk is behind, look there
+        self.requests = Counter("tocsin_gateway_requests", "Answered requests", ["route", "status"], registry=registry)
+        # flat while requests grow: nothing gets through
+        self.acknowledged = Counter(
+            "tocsin_gateway_acknowledged", "Messages that the broker has durably", ["topic"], registry=registry
+        )
+        # near gateway.max_in_flight: callers will get 429; raise it, or make the broker faster
+        self.in_flight = Gauge("tocsin_gateway_in_flight", "Requests that wait for the broker", registry=registry)
+        # the broker's durable acknowledgement; above a second the broker or its disk is in trouble
+        self.acknowledge_seconds = Histogram(
+            "tocsin_gateway_acknowledge_seconds", "Time until the broker's acknowledgement", registry=registry
+        )

@@ -1,0 +1,43 @@
+"""What the stages say to the next one: acknowledged by all replicas before it counts as said."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from types import TracebackType
+
+from aiokafka import AIOKafkaProducer
+from pydantic import BaseModel
+
+from streams.core.decoding import to_json
+
+
+class Publisher:
+    """An asynchronous context manager around one producer. Raises `aiokafka.errors.KafkaError`: try again."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap
+
+    async def __aenter__(self) -> Publisher:
+        # idempotent: several requests to one partition keep their order when one of them is tried again
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=self._bootstrap, acks="all", linger_ms=5, max_request_size=4_000_000
+        )
+        await self._producer.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._producer.stop()
+
+    async def publish(self, topic: str, messages: Sequence[tuple[str, BaseModel]]) -> None:
+        """Send (key, message) pairs and wait until all of them are durable."""
+        sent = [await self._producer.send(topic, to_json(message), key=key.encode()) for key, message in messages]
+        await asyncio.gather(*sent)
+
+    async def publish_everywhere(self, topic: str, message: BaseModel) -> None:
+        """Send one message to every partition of a topic and wait until it is durable in each."""
+        partitions = await self._producer.partitions_for(topic)
+        sent = [await self._producer.send(topic, to_json(message), partition=partition) for partition in partitions]
+        await asyncio.gather(*sent)

@@ -1,0 +1,132 @@
+"""Our topics on any broker of the Kafka protocol: made if missing, checked if there, measured exactly."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError, for_code
+from tocsin.messages import TOPICS
+
+from streams.settings import Broker
+
+TOPIC_ALREADY_EXISTS = 36
+UNKNOWN_TOPIC = 3
+
+
+class TopicError(Exception):
+    """The broker cannot be reached, or its topics cannot be used as configured; one line. The process stops."""
+
+
+@contextmanager
+def _client(kind: type[Any], bootstrap: str, timeout: float, **options: object) -> Iterator[Any]:
+    try:
+        client = kind(
+            bootstrap_servers=bootstrap.split(","),
+            bootstrap_timeout_ms=int(timeout * 1000),
+            reconnect_backoff_max_ms=1000,
+            **options,
+        )
+    except KafkaError:
+        raise TopicError(f"no Kafka broker answers at {bootstrap} within {timeout:g} s") from None
+    try:
+        yield client
+    except KafkaError as error:
+        raise TopicError(f"broker {bootstrap}: {type(error).__name__}: {error}") from error
+    finally:
+        client.close()
+
+
+def ensure_topics(broker: Broker, timeout: float = 30.0) -> None:
+    """Create the topics that are missing and check the others; harmless when several workers do it at once.
+
+    Args:
+        broker: `bootstrap` must be set, to the embedded broker's address if that is used.
+        timeout: seconds to wait for a broker.
+
+    Raises:
+        TopicError: no broker, not allowed, or a topic has fewer partitions or copies than configured.
+    """
+    with _client(KafkaAdminClient, broker.bootstrap, timeout) as admin:
+        described = {topic["name"]: topic for topic in admin.describe_topics(list(TOPICS))}
+        missing = [name for name in TOPICS if described.get(name, {}).get("error_code") == UNKNOWN_TOPIC]
+        if missing:
+            _create(admin, missing, broker)
+            admin.wait_for_topics(missing, timeout_ms=int(timeout * 1000))
+            described = {topic["name"]: topic for topic in admin.describe_topics(list(TOPICS))}
+    for name in TOPICS:
+        _check(described[name], broker)
+
+
+def _create(admin: KafkaAdminClient, names: list[str], broker: Broker) -> None:
+    wanted: dict[str, Any] = {"num_partitions": broker.partitions, "replication_factor": broker.replication_factor}
+    if broker.replication_factor > 1:
+        # acknowledged then means: on half of the copies at least, so on two of three
+        wanted["configs"] = {"min.insync.replicas": str((broker.replication_factor + 1) // 2)}
+    answer = admin.create_topics(dict.fromkeys(names, wanted), raise_errors=False)
+    for topic in answer["topics"]:
+        if topic["error_code"] not in (0, TOPIC_ALREADY_EXISTS):
+            reason = topic.get("error_message") or for_code(topic["error_code"]).__name__
+            raise TopicError(f"topic {topic['name']} cannot be created: {reason}")
+
+
+def _check(topic: dict[str, Any], broker: Broker) -> None:
+    if topic["error_code"]:
+        raise TopicError(f"topic {topic['name']}: {for_code(topic['error_code']).__name__}")
+    partitions = topic["partitions"]
+    if len(partitions) < broker.partitions:
+        raise TopicError(
+            f"topic {topic['name']} has {len(partitions)} partitions, broker.partitions asks for {broker.partitions}: "
+            "add partitions, or lower the setting"
+        )
+    copies = min(len(partition["replica_nodes"]) for partition in partitions)
+    if copies < broker.replication_factor:
+        raise TopicError(
+            f"topic {topic['name']} has {copies} copies, broker.replication_factor asks for "
+            f"{broker.replication_factor}: reassign its partitions, or lower the setting"
+        )
+
+
+def end_offsets(bootstrap: str, topics: Iterable[str], timeout: float = 30.0) -> dict[tuple[str, int], int]:
+    """The offset behind the last record of each partition, by topic and partition; 0 where nothing was ever written.
+
+    A broker's own answer is not enough: the embedded one names the first record of the last batch. So that batch is
+    read to its end. Records that arrive meanwhile may be counted or not.
+
+    Raises:
+        TopicError: no broker, no such topic, or a last record that cannot be read within `timeout` seconds.
+    """
+    with _client(
+        KafkaConsumer,
+        bootstrap,
+        timeout,
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        max_poll_records=1_000_000,  # a batch whole
+    ) as consumer:
+        partitions = [TopicPartition(topic, number) for topic in topics for number in _partitions(consumer, topic)]
+        first, answered = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
+        waiting = {partition for partition in partitions if answered[partition] > first[partition]}
+        consumer.assign(list(waiting))
+        for partition in waiting:
+            consumer.seek(partition, answered[partition] - 1)
+        deadline = time.monotonic() + timeout
+        while waiting:
+            for partition, records in consumer.poll(timeout_ms=500).items():
+                answered[partition] = records[-1].offset + 1
+                waiting.discard(partition)
+                consumer.pause(partition)
+            if waiting and time.monotonic() > deadline:
+                raise TopicError(f"broker {bootstrap}: the end of {len(waiting)} partitions cannot be read")
+    return {(partition.topic, partition.partition): end for partition, end in answered.items()}
+
+
+def _partitions(consumer: KafkaConsumer, topic: str) -> list[int]:
+    numbers = consumer.partitions_for_topic(topic)
+    if not numbers:
+        raise TopicError(f"there is no topic {topic}")
+    return sorted(numbers)

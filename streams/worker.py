@@ -1,0 +1,98 @@
+"""Faust around a stage: batches in, acknowledgement only after the stage has stored what they hold.
+
+What a stage may rely on: batches come in the order of their partitions, one at a time; a batch that was not acknowledged
+comes again after a crash or a rebalance. What it must do: be done, or raise one of `RETRIED`. Any other exception ends
+the worker, because going on would acknowledge what was never stored.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import faust
+from aiokafka.errors import KafkaError
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+
+from sinks.clickhouse import StoreUnavailable
+from streams.metrics import BATCHES, RETRIES
+from streams.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+RETRIED = (StoreUnavailable, KafkaError)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One message of a topic; `at` is the broker's time of it."""
+
+    topic: str
+    partition: int
+    offset: int
+    at: datetime
+    value: bytes | None
+
+
+Handler = Callable[[list[Record]], Awaitable[None]]
+
+
+def create_worker(
+    name: str, handlers: Mapping[str, Handler], settings: Settings, bootstrap: str, *, batch: int, within: float
+) -> faust.App:
+    """A Faust application whose consumer group is `name`, with one agent for each topic."""
+    app = faust.App(
+        name,
+        broker=";".join(f"kafka://{address.strip()}" for address in bootstrap.split(",")),
+        key_serializer="raw",
+        value_serializer="raw",
+        store="memory://",
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        consumer_auto_offset_reset="earliest",
+        stream_wait_empty=True,
+        broker_session_timeout=settings.broker.session_timeout_seconds,
+        broker_heartbeat_interval=settings.broker.session_timeout_seconds / 6,
+        broker_commit_interval=1.0,
+        stream_buffer_maxsize=4096,
+        broker_max_poll_records=4096,
+        consumer_max_fetch_size=8_000_000,
+        web_enabled=False,
+        autodiscover=False,
+        loghandlers=[],
+    )
+    for topic, handler in handlers.items():
+        _add_agent(app, topic, handler, batch, within)
+    return app
+
+
+def _add_agent(app: faust.App, topic: str, handler: Handler, batch: int, within: float) -> None:
+    @app.agent(app.topic(topic, key_serializer="raw", value_serializer="raw"), name=f"{app.conf.id}:{topic}")  # type: ignore[untyped-decorator]
+    async def take(stream: faust.StreamT) -> None:
+        # noack_take, since take() acknowledges a batch even if its body raises
+        async for events in stream.noack_take(batch, within=within):
+            records = [_record(topic, event) for event in events]
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception_type(RETRIED),
+                wait=wait_random_exponential(max=15),
+                before_sleep=_report,
+            ):
+                with attempt:
+                    await handler(records)
+            for event in events:
+                event.ack()
+            BATCHES.labels(topic).inc()
+
+
+def _record(topic: str, event: faust.EventT) -> Record:
+    message = event.message
+    at = datetime.fromtimestamp(message.timestamp or 0, UTC)
+    return Record(topic, message.partition, message.offset, at, message.value)
+
+
+def _report(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    RETRIES.labels(type(error).__name__).inc()
+    logger.warning("not stored yet, trying again (attempt %d): %s", state.attempt_number, type(error).__name__)

@@ -1,0 +1,135 @@
+"""A real Apache Kafka for the client's tests, and a small HTTP server that answers as it is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from kafka import KafkaConsumer, TopicPartition
+
+from streams.engines.broker import free_port
+from streams.settings import Broker
+from streams.topics import ensure_topics
+
+KAFKA = Path(os.environ.get("KAFKA_HOME") or Path(__file__).parents[2].parent / "shared" / "kafka")
+
+
+class ApacheKafka:
+    """One broker in a directory of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._port = free_port()
+
+    def start(self) -> str:
+        command = ["bash", str(KAFKA / "start"), str(self._directory), "1", str(self._port)]
+        bootstrap = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout.strip()
+        ensure_topics(Broker(bootstrap=bootstrap))
+        return bootstrap
+
+    def crash(self) -> None:
+        process = int((self._directory / "1.pid").read_text())
+        os.kill(process, 9)
+        deadline = time.monotonic() + 30
+        with suppress(ProcessLookupError):
+            while time.monotonic() < deadline:  # a dead process is there until the system has collected it
+                os.kill(process, 0)
+                time.sleep(0.05)
+
+    def stop(self) -> None:
+        subprocess.run(["bash", str(KAFKA / "stop"), str(self._directory)], check=True, timeout=60)
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
+    if not (KAFKA / "start").is_file() or shutil.which("java") is None:
+        pytest.skip("no Apache Kafka here: set KAFKA_HOME and install Java")
+    broker = ApacheKafka(tmp_path_factory.mktemp("kafka"))
+    broker.start()
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture(scope="session")
+def bootstrap(kafka: ApacheKafka) -> str:
+    return kafka.start()  # a broker that runs is left alone
+
+
+@pytest.fixture(scope="session")
+def stored(bootstrap: str) -> Callable[[str, str], list[Any]]:
+    """Reads every record that a topic holds of one application, each partition in its order."""
+    return lambda topic, application: _stored(bootstrap, topic, application)
+
+
+def _stored(bootstrap: str, topic: str, application: str) -> list[Any]:
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+    try:
+        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
+        ends = consumer.end_offsets(partitions)
+        consumer.assign(partitions)
+        consumer.seek_to_beginning(*partitions)
+        found = []
+        while any(consumer.position(partition) < ends[partition] for partition in partitions):
+            for records in consumer.poll(timeout_ms=500).values():
+                found += [record for record in records if json.loads(record.value)["application"] == application]
+        return found
+    finally:
+        consumer.close()
+
+
+@dataclass
+class HttpServer:
+    """Answers each POST with the next of `answers`, 202 when there are none left, and keeps what was posted."""
+
+    url: str
+    answers: deque[tuple[int, dict[str, str]]] = field(default_factory=deque)
+    refuse: str = ""
+    posts: list[tuple[str, dict[str, str], list[dict[str, Any]]]] = field(default_factory=list)
+
+    @property
+    def received(self) -> list[dict[str, Any]]:
+        return [one for _, _, body in self.posts for one in body]
+
+
+@pytest.fixture
+def server() -> Iterator[HttpServer]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            raw = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.headers.get("Content-Encoding") == "gzip":
+                raw = zlib.decompress(raw, 31)
+            body = json.loads(raw)
+            status, headers = told.answers.popleft() if told.answers else (202, {})
+            if told.refuse and any(told.refuse == one.get("response") for one in body):
+                status = 400
+            if status == 202:
+                told.posts.append((self.path, dict(self.headers), body))
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        told = HttpServer(f"http://127.0.0.1:{http.server_address[1]}")
+        thread = Thread(target=http.serve_forever)
+        thread.start()
+        yield told
+        http.shutdown()
+        thread.join()

@@ -135,7 +135,7 @@ def demo(
 ) -> None:
     """Replay real conversations with four changes in them, and watch what is paged, told and retrained."""
     with failing_in_one_line():
-        from streams.demo import run_demo
+        from streams.demo.run import run_demo
 
         summary = run_demo(data, port, quiet=as_json)
     print_json(summary)

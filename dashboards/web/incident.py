@@ -122,7 +122,7 @@ def read_incident(reports: Reports, incident_id: str, now: datetime) -> Incident
     runs = reports.read("runs", incident_id=incident_id)
     events = reports.read("incident_events", incident_id=incident_id)
     notifications = reports.read("notifications", incident_id=incident_id)
-    timeline = _timeline(events, notifications, runs)
+    timeline = _timeline(events, notifications)
     return Incident(
         row, pages, _shown(exemplars, texts), _shown(ordinary, texts), timeline, tuple(runs), _window(row, now)
     )
@@ -138,16 +138,10 @@ def _shown(exemplars: Sequence[Exemplar], texts: dict[str, dict[str, object]]) -
     return tuple(Shown(one.interaction_id, one.score, texts.get(one.interaction_id)) for one in exemplars)
 
 
-def _timeline(events: Sequence[Row], notifications: Sequence[Row], runs: Sequence[Row]) -> tuple[Entry, ...]:
+def _timeline(events: Sequence[Row], notifications: Sequence[Row]) -> tuple[Entry, ...]:
     entries = [Entry(row["happened_at"], event_words(row["kind"]), row["actor"], row["detail"]) for row in events]
     for row in notifications:
         tries = f"{row['attempts']} tries" if row["attempts"] > 1 else ""
         said = "; ".join(part for part in (row["target"], tries, row["last_error"]) if part)
         entries.append(Entry(row["updated_at"], f"Notification {row['state']}", "", said))
-    for row in runs:
-        entries.append(Entry(row["created_at"], f"Retraining run requested ({row['target']})", "", row["reason"]))
-        if row["started_at"]:
-            entries.append(Entry(row["started_at"], "Retraining run started", "", ""))
-        if row["finished_at"]:
-            entries.append(Entry(row["finished_at"], f"Retraining run {row['state']}", "", row["detail"]))
     return tuple(sorted(entries, key=lambda entry: entry.at))

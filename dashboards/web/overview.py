@@ -12,6 +12,7 @@ from dashboards.web.words import State, number, stream_words
 
 LEARNING = "learning"
 """The stream under which the watch stage writes how much of a reference it has; its evidence is units / needed."""
+Rows = defaultdict[str, list[Row]]
 BUCKETS = 48
 MOST = 3
 
@@ -38,7 +39,6 @@ class Application:
     interactions: int
     errors: int
     moved: tuple[Stream, ...]
-    streams: int
     incidents: tuple[Row, ...]
     run: Row | None
     versions: tuple[Row, ...]
@@ -109,23 +109,40 @@ class Overview:
         return "Nothing needs you" if self.applications else "No traffic yet"
 
 
-def _by_application(rows: Iterable[Row]) -> defaultdict[str, list[Row]]:
-    grouped: defaultdict[str, list[Row]] = defaultdict(list)
+@dataclass(frozen=True)
+class _Grouped:
+    """What was read, by application."""
+
+    traffic: Rows
+    versions: Rows
+    evidence: Rows
+    references: Rows
+    incidents: Rows
+    runs: Rows
+
+    def names(self) -> set[str]:
+        """Every application that anything is known of."""
+        return {*self.traffic, *self.evidence, *self.references, *self.incidents, *self.runs}
+
+
+def _by_application(rows: Iterable[Row]) -> Rows:
+    grouped: Rows = defaultdict(list)
     for row in rows:
         grouped[row["application"]].append(row)
     return grouped
 
 
 def _buckets(rows: Sequence[Row], over: Span) -> tuple[int, ...]:
-    """Interactions in each step of the range; what lies outside it belongs to the nearest step."""
+    """Interactions in each step of the range. A step that began before it is left out, since it would look low."""
     counts = [0] * BUCKETS
     for row in rows:
         place = int((row["at"] - over.since.timestamp()) // over.step)
-        counts[min(max(place, 0), BUCKETS - 1)] += int(row["interactions"])
+        if place >= 0:
+            counts[min(place, BUCKETS - 1)] += int(row["interactions"])  # producers' clocks may be a little ahead
     return tuple(counts)
 
 
-def _state(incidents: Sequence[Row], references: Sequence[Row], learning: bool, interactions: int) -> State:
+def _state(incidents: Sequence[Row], interactions: int, *, learning: bool) -> State:
     states = {row["state"] for row in incidents}
     if "firing" in states:
         return "firing"
@@ -133,8 +150,7 @@ def _state(incidents: Sequence[Row], references: Sequence[Row], learning: bool, 
         return "acknowledged"
     if not interactions:
         return "quiet"
-    watched = any(row["status"] == "current" for row in references)
-    return "watching" if watched or not learning else "learning"
+    return "learning" if learning else "watching"
 
 
 def _learning(rows: Sequence[Row]) -> tuple[int, int] | None:
@@ -144,6 +160,32 @@ def _learning(rows: Sequence[Row]) -> tuple[int, int] | None:
             units, share = int(row["units"]), float(row["evidence"])
             return units, round(units / share) if share > 0 else 0
     return None
+
+
+def _application(name: str, read: _Grouped, over: Span) -> Application:
+    traffic, references = read.traffic[name], read.references[name]
+    streams = [_stream(row) for row in read.evidence[name] if row["stream"] != LEARNING]
+    learning = _learning(read.evidence[name])
+    watched = any(row["status"] == "current" for row in references)
+    interactions = sum(int(row["interactions"]) for row in traffic)
+    return Application(
+        name=name,
+        state=_state(read.incidents[name], interactions, learning=learning is not None and not watched),
+        learning=None if watched else learning,
+        traffic=_buckets(traffic, over),
+        interactions=interactions,
+        errors=sum(int(row["errors"]) for row in traffic),
+        moved=tuple(streams[:MOST]),
+        incidents=tuple(read.incidents[name]),
+        run=next(iter(read.runs[name]), None),
+        versions=tuple(read.versions[name]),
+        proposed=tuple(row for row in references if row["status"] == "proposed"),
+    )
+
+
+def _stream(row: Row) -> Stream:
+    evidence, units = float(row["evidence"]), int(row["units"])
+    return Stream(row["stream"], stream_words(row["stream"]), evidence, units, bool(row["latched"]))
 
 
 def read_overview(reports: Reports, now: datetime, range_name: str, matching: str, lag: int | None) -> Overview:
@@ -157,43 +199,16 @@ def read_overview(reports: Reports, now: datetime, range_name: str, matching: st
         lag: messages that wait to be scored, None where nobody knows.
     """
     over = span(range_name, now, BUCKETS)
-    traffic = _by_application(reports.read("traffic", since=over.since, step=over.step))
-    versions = _by_application(reports.read("versions", since=over.since))
-    evidence = _by_application(reports.read("evidence_now", since=now - REMEMBERED))
-    references = _by_application(reports.read("references"))
-    incidents = _by_application(reports.read("incidents_open"))
-    runs = _by_application(reports.read("runs_latest"))
-    names = {*traffic, *evidence, *references, *incidents, *runs}
-    rows = []
-    for name in names:
-        streams = [_stream(row) for row in evidence[name] if row["stream"] != LEARNING]
-        learning = _learning(evidence[name])
-        interactions = sum(int(row["interactions"]) for row in traffic[name])
-        watched = any(row["status"] == "current" for row in references[name])
-        rows.append(
-            Application(
-                name=name,
-                state=_state(incidents[name], references[name], learning is not None, interactions),
-                learning=None if watched else learning,
-                traffic=_buckets(traffic[name], over),
-                interactions=interactions,
-                errors=sum(int(row["errors"]) for row in traffic[name]),
-                moved=tuple(streams[:MOST]),
-                streams=len(streams),
-                incidents=tuple(incidents[name]),
-                run=next(iter(runs[name]), None),
-                versions=tuple(versions[name]),
-                proposed=tuple(row for row in references[name] if row["status"] == "proposed"),
-            )
-        )
-    rows.sort(key=lambda row: row.rank)
-    shown = [row for row in rows if matching.casefold() in row.name.casefold()]
-    ledger, dead = reports.read("ledger"), reports.read("dead_letters", since=over.since)
-    pages = int(reports.read("pages_sent", since=now - REMEMBERED)[0]["pages"])
-    return Overview(tuple(rows), tuple(shown), pages, Pipeline(tuple(ledger), tuple(dead), lag))
-
-
-def _stream(row: Row) -> Stream:
-    return Stream(
-        row["stream"], stream_words(row["stream"]), float(row["evidence"]), int(row["units"]), bool(row["latched"])
+    read = _Grouped(
+        traffic=_by_application(reports.read("traffic", since=over.since, step=over.step)),
+        versions=_by_application(reports.read("versions", since=over.since)),
+        evidence=_by_application(reports.read("evidence_now", since=now - REMEMBERED)),
+        references=_by_application(reports.read("references")),
+        incidents=_by_application(reports.read("incidents_open")),
+        runs=_by_application(reports.read("runs_latest")),
     )
+    rows = sorted((_application(name, read, over) for name in read.names()), key=lambda row: row.rank)
+    shown = [row for row in rows if matching.casefold() in row.name.casefold()]
+    pages = int(reports.read("pages_sent", since=now - REMEMBERED)[0]["pages"])
+    ledger, dead_letters = reports.read("ledger"), reports.read("dead_letters", since=over.since)
+    return Overview(tuple(rows), tuple(shown), pages, Pipeline(tuple(ledger), tuple(dead_letters), lag))

@@ -47,8 +47,6 @@ LANES: Mapping[str, str] = {
     "rank": "values that rank higher or lower than in the reference",
 }
 
-EVENTS: Mapping[str, str] = {"page": "Page", "acknowledged": "Acknowledged", "resolved": "Resolved"}
-
 _SIDES = {"prompt": "prompts", "response": "responses"}
 _UNITS = {"ms": " ms", "tokens": " tokens", "characters": " characters"}
 
@@ -77,7 +75,7 @@ def quantity_words(quantity: str) -> str:
 
 def event_words(kind: str) -> str:
     """The name of an entry of an incident's timeline."""
-    return EVENTS.get(kind, kind.replace("_", " ").capitalize())
+    return capital(kind.replace("_", " "))
 
 
 def capital(words: str) -> str:

@@ -18,7 +18,8 @@ _SEEN_CHARACTERS = 8_000
 
 _REFUSAL = re.compile(
     r"""\b(?:
-    i(?:['’]m|\ am)\ (?:very\ |so\ |truly\ )?(?:sorry(?!\ to\ hear)|afraid|unable|not\ able|not\ comfortable|not\ programmed)
+    i(?:['’]m|\ am)\ (?:very\ |so\ |truly\ )?(?:sorry(?!\ to\ hear)|afraid|(?:un|not\ )able)
+    |i(?:['’]m|\ am)\ not\ (?:comfortable|programmed)
     |i\ (?:can(?:['’]t|not|\ not)|could(?:n['’]t|\ not)|won['’]t|will\ not|must\ decline|have\ to\ decline)
     |i\ (?:do(?:n['’]t|\ not)\ feel|would\ (?:advise|urge|not)|(?:must|strongly)\ (?:advise|urge|emphasi[sz]e))
     |(?:cannot|can['’]t|not\ able\ to|unable\ to|not\ going\ to)\ (?:provide|help|assist|fulfil|support|give|answer)
@@ -38,7 +39,7 @@ def layer_features(inner: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     norms = np.linalg.norm(inner, axis=2, keepdims=True)
     scaled = np.divide(inner, norms, out=np.zeros_like(inner), where=norms > 0) * np.float32(DIMENSIONS**0.5)
-    flat: NDArray[np.float32] = scaled.reshape(len(inner), -1)
+    flat: NDArray[np.float32] = scaled.reshape(len(inner), inner.shape[1] * inner.shape[2])
     return flat
 
 

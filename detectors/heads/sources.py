@@ -53,6 +53,16 @@ class Row:
     key: str
 
 
+@dataclass(frozen=True)
+class Completion:
+    """A model's response; refused: 1 or 0 as a person saw it, partial refusals counted, NaN where nobody looked."""
+
+    model: str
+    prompt: str
+    text: str
+    refused: float
+
+
 def hash_of(text: str) -> int:
     """A number that depends on the text alone, the same in every process."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
@@ -70,16 +80,6 @@ def toxicity_rows(data: Path) -> list[Row]:
     for part in _TOXICITY:
         rows += {row.text: row for row in part(data) if row.text.strip()}.values()
     return rows
-
-
-@dataclass(frozen=True)
-class Completion:
-    """A model's response; refused: 1 or 0 as a person saw it, partial refusals counted, NaN where nobody looked."""
-
-    model: str
-    prompt: str
-    text: str
-    refused: float
 
 
 def completions(data: Path) -> list[Completion]:

@@ -16,7 +16,7 @@ UNKNOWN = "unknown"
 _NO_LANGUAGE = "zxx"
 _LEAST_CHARACTERS = 40
 _CHARACTERS = 500
-_LEAST_CONFIDENCE = 0.9
+_LEAST_CONFIDENCE = 0.7
 _loading = threading.Lock()
 
 

@@ -36,9 +36,9 @@ def _server(clickhouse: ClickHouse) -> Store:
 
 @contextmanager
 def open_engines(settings: Settings) -> Iterator[Engines]:
-    """Own the data directory, start or reach the broker and the store, and have topics and tables ready.
+    """Start or reach the broker and the store, and have topics and tables ready.
 
-    What is embedded is stopped at the end of the block: open everything that uses it inside.
+    What is embedded owns the data directory and is stopped at the end of the block: open what uses it inside.
 
     Raises:
         DirectoryInUse: another process owns the data directory.
@@ -47,8 +47,9 @@ def open_engines(settings: Settings) -> Iterator[Engines]:
         StoreError: no store, or its schema does not fit the program.
     """
     with ExitStack() as stack:
-        stack.enter_context(owned(settings.data_directory))
         broker = settings.broker
+        if not (broker.bootstrap and settings.clickhouse.host):
+            stack.enter_context(owned(settings.data_directory))
         if not broker.bootstrap:
             # before the store: a process that has chDB open must not be forked
             embedded = EmbeddedBroker(settings.data_directory / "broker", broker.embedded_port)

@@ -2,7 +2,8 @@
 
 Runs as a process of its own: `python -m streams.engines.object_store --directory D --port P`, with the one access key
 that it answers to in AWS_ACCESS_KEY_ID. Stored means durable (see `objects`). A full disk answers 507, an unwritable
-one 503, and the broker then refuses the message, so that its producer tries again.
+one 503, and the broker then refuses the message, so that its producer tries again. After a batch that could not be
+stored the service ends, because only a start of both can take back the offsets that the batch was given (`repair`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import errno
 import hmac
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -30,6 +32,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from streams.engines.objects import Entry, KeyRefused, Listing, NoSuchObject, Objects, VersionConflict
+from streams.engines.repair import settle
 from streams.engines.retention import sweep
 
 BUCKET = "tansu"
@@ -110,8 +113,13 @@ class ObjectStore:
         """PUT, conditional with If-Match and If-None-Match."""
         expected = request.headers.get("if-match")
         only_new = request.headers.get("if-none-match") == "*"
-        body = await request.body()
-        entry = self._objects.put(request.path_params["key"], body, expected.strip('"') if expected else None, only_new)
+        key, body = request.path_params["key"], await request.body()
+        try:
+            entry = self._objects.put(key, body, expected.strip('"') if expected else None, only_new)
+        except OSError:
+            if key.endswith(".batch"):
+                signal.raise_signal(signal.SIGTERM)
+            raise
         return Response(headers=_headers(entry))
 
     async def delete(self, request: Request) -> Response:
@@ -165,6 +173,7 @@ def application(directory: Path, access_key: str) -> ASGIApp:
         OSError: the directory cannot be made or written.
     """
     objects = Objects(directory)
+    settle(objects)
     store, key = ObjectStore(objects), f"/{BUCKET}/{{key:path}}"
 
     @contextlib.asynccontextmanager

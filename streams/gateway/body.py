@@ -6,8 +6,9 @@ import asyncio
 import json
 import math
 import zlib
-from typing import Any, NoReturn
+from typing import Any
 
+import orjson
 from starlette.requests import Request
 
 from streams.gateway.refusal import Refusal
@@ -68,17 +69,14 @@ def inflate(raw: bytes, max_bytes: int) -> bytes:
 
 
 def parse(raw: bytes) -> Any:
-    """Parse JSON strictly: UTF-8, finite numbers, no key twice.
+    """Parse JSON strictly: whole characters, finite numbers, no key twice.
 
     Raises:
         Refusal: 400.
     """
     try:
-        return json.loads(
-            raw.decode(), object_pairs_hook=_without_repeats, parse_constant=_no_constant, parse_float=_finite
-        )
-    except UnicodeDecodeError:
-        raise Refusal(400, "the body is not UTF-8") from None
+        orjson.loads(raw)  # fast, and refuses what json lets pass: lone surrogates, NaN, bytes that are not UTF-8
+        return json.loads(raw, object_pairs_hook=_without_repeats, parse_float=_finite)
     except json.JSONDecodeError as error:
         raise Refusal(400, f"the body is not JSON: {error.msg} at character {error.pos}") from None
     except RecursionError:
@@ -94,13 +92,11 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _no_constant(_: str) -> NoReturn:
-    raise Refusal(400, "the body has a number that is not finite")
-
-
 def _finite(digits: str) -> float:
     number = float(digits)
-    return number if math.isfinite(number) else _no_constant(digits)
+    if math.isinf(number):
+        raise Refusal(400, "the body has a number that is too large")
+    return number
 
 
 def _too_large(max_bytes: int) -> Refusal:

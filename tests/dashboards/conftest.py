@@ -160,7 +160,7 @@ def installation(store: Store, tmp_path: Path) -> Iterator[Installation]:
         pages_per_30_days=1,
         now=lambda: NOW,
     )
-    with TestClient(PageAccess(pages, Settings()), base_url="http://127.0.0.1") as client:
+    with TestClient(PageAccess(pages, Settings.model_validate({})), base_url="http://127.0.0.1") as client:
         yield Installation(store, counted, client, commands, tmp_path)
 
 

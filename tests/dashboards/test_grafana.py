@@ -56,8 +56,9 @@ def test_a_series_has_a_time_and_a_range(name: str, kind: str, sql: str) -> None
 
 
 def test_no_query_reads_what_people_asked_or_were_answered() -> None:
+    texts = re.compile(r"\b(prompt|response|context|raw|explanation|subject_id)\b")
     for name, _, sql in queries():
-        assert not re.search(r"\b(prompt|response|context|raw|explanation|subject_id)\b(?!\.)", sql.replace("'", " ")), name
+        assert not texts.search(sql), name
 
 
 def test_panels_have_ids_titles_and_descriptions_of_their_own() -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,7 @@ from dashboards.web.headers import PAGE_POLICY
 if TYPE_CHECKING:
     Installation = Any  # the class of the fixture in conftest.py, which importlib mode does not let us import
 
+MOMENT = datetime(2026, 11, 20, 11, tzinfo=UTC)
 ORIGIN = {"Origin": "http://127.0.0.1"}
 
 
@@ -67,8 +69,9 @@ def test_two_hundred_applications_take_as_many_queries_as_one(installation: Inst
 
     installation.traffic("one", 2)
     alone = queries()
-    for number in range(199):
-        installation.traffic(f"team/{number}", 2)
+    moments = {"occurred_at": MOMENT, "retention_days": 3650}
+    rows = [{"application": f"team/{number}", "interaction_id": str(number)} | moments for number in range(199)]
+    installation.store.insert("interactions", rows)
     page = installation.client.get("/").text
     assert "200 of 200 applications" in page
     assert queries() == alone
@@ -158,10 +161,8 @@ def test_hostile_texts_are_escaped_everywhere(installation: Installation, attack
     installation.evidence(name, f"prompt.{attack}", [0.5, 0.9])
     installation.reference(name, "proposed", attack)
     installation.incident(name, title=attack)
-    event = {"incident_id": "inc-1", "event_id": "1", "happened_at": "2026-11-20 11:00:00"}
-    installation.store.insert(
-        "incident_events", [event | {"kind": attack, "actor": attack, "detail": attack, "happened_at": _moment()}]
-    )
+    event = {"incident_id": "inc-1", "event_id": "1", "happened_at": MOMENT}
+    installation.store.insert("incident_events", [event | {"kind": attack, "actor": attack, "detail": attack}])
     overview = installation.client.get("/")
     (address,) = set(re.findall(r'href="(/applications/[^"?]+)', overview.text))
     for answer in (
@@ -175,12 +176,6 @@ def test_hostile_texts_are_escaped_everywhere(installation: Installation, attack
         assert answer.status_code in (200, 404)
         assert "<script>alert" not in answer.text
         assert "<img src=x" not in answer.text
-
-
-def _moment() -> Any:
-    from datetime import UTC, datetime
-
-    return datetime(2026, 11, 20, 11, tzinfo=UTC)
 
 
 def test_contents_are_never_in_titles_or_addresses(installation: Installation) -> None:

@@ -1,4 +1,4 @@
-"""A real Apache Kafka for the client's tests, and a small HTTP server that answers as it is told."""
+"""An Apache Kafka that tests may crash, and a small HTTP server that answers as it is told."""
 
 from __future__ import annotations
 
@@ -54,40 +54,44 @@ class ApacheKafka:
 
 
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
+def apache_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
     if not (KAFKA / "start").is_file() or shutil.which("java") is None:
-        pytest.skip("no Apache Kafka here: set KAFKA_HOME and install Java")
+        pytest.skip("no Apache Kafka here: it needs Java, and its start script beside the repository or in KAFKA_HOME")
     broker = ApacheKafka(tmp_path_factory.mktemp("kafka"))
     broker.start()
     yield broker
     broker.stop()
 
 
-@pytest.fixture(scope="session")
-def bootstrap(kafka: ApacheKafka) -> str:
-    return kafka.start()  # a broker that runs is left alone
+@pytest.fixture(params=["embedded_broker", "apache_kafka"])
+def bootstrap(request: pytest.FixtureRequest) -> str:
+    """The address of a broker with our topics; the test runs once for each kind."""
+    broker = request.getfixturevalue(request.param)
+    if isinstance(broker, ApacheKafka):
+        return broker.start()  # one that runs is left alone
+    ensure_topics(Broker(bootstrap=broker))
+    return str(broker)
 
 
-@pytest.fixture(scope="session")
-def stored(bootstrap: str) -> Callable[[str, str], list[Any]]:
-    """Reads every record that a topic holds of one application, each partition in its order."""
-    return lambda topic, application: _stored(bootstrap, topic, application)
+@pytest.fixture
+def stored() -> Callable[[str, str, str, int], list[Any]]:
+    """Reads the records of one application in a topic, each partition in its order, until there are as many."""
+    return _stored
 
 
-def _stored(bootstrap: str, topic: str, application: str) -> list[Any]:
-    consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
-    try:
-        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
-        ends = consumer.end_offsets(partitions)
-        consumer.assign(partitions)
-        consumer.seek_to_beginning(*partitions)
-        found = []
-        while any(consumer.position(partition) < ends[partition] for partition in partitions):
-            for records in consumer.poll(timeout_ms=500).values():
-                found += [record for record in records if json.loads(record.value)["application"] == application]
-        return found
-    finally:
-        consumer.close()
+def _stored(bootstrap: str, topic: str, application: str, expected: int) -> list[Any]:
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest")
+    consumer.assign([TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)])
+    found: list[Any] = []
+    deadline = time.monotonic() + 60
+    more = True
+    while more or (len(found) < expected and time.monotonic() < deadline):
+        polled = consumer.poll(timeout_ms=500)
+        more = bool(polled)  # also what should not be there is read
+        for records in polled.values():
+            found += [record for record in records if json.loads(record.value)["application"] == application]
+    consumer.close()
+    return found
 
 
 @dataclass

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -8,6 +13,7 @@ from xml.etree import ElementTree
 import httpx
 import pytest
 
+from streams.engines.broker import free_port
 from streams.engines.object_store import application
 
 Send = Callable[..., httpx.Response]
@@ -31,6 +37,11 @@ def send(tmp_path: Path) -> Send:
         return asyncio.run(exchange())
 
     return request
+
+
+def serves(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_an_object_is_read_whole_in_part_and_described(send: Send) -> None:
@@ -97,3 +108,26 @@ def test_a_deleted_object_is_gone(send: Send) -> None:
     send("PUT", "/tansu/a", b"1")
     assert send("DELETE", "/tansu/a").status_code == 204
     assert send("GET", "/tansu/a").status_code == 404
+
+
+def test_after_a_batch_that_could_not_be_stored_the_service_ends_so_that_its_offsets_are_taken_back(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "in-the-way").write_text("a file, where a folder has to be")
+    port = free_port()
+    command = [sys.executable, "-m", "streams.engines.object_store", "--directory", str(tmp_path), "--port", str(port)]
+    service = subprocess.Popen(command, env=os.environ | {"AWS_ACCESS_KEY_ID": KEY})
+    try:
+        deadline = time.monotonic() + 30
+        while not serves(port):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        signed = {"Authorization": f"AWS4-HMAC-SHA256 Credential={KEY}/x"}
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}/tansu", headers=signed) as client:
+            assert client.put("/in-the-way/mark.json", content=b"1").status_code == 503
+            assert client.put("/fine/0.batch", content=b"1").status_code == 200
+            assert client.put("/in-the-way/0.batch", content=b"1").status_code == 503
+        service.wait(30)
+    finally:
+        service.kill()
+        service.wait()

@@ -27,7 +27,7 @@ FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS, LONGEST_RETRY_AFTER_SECONDS = 0.
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What became of the calls so far. calls = queued + acknowledged + refused + invalid + dropped.
+    """What became of the messages so far: each is queued, acknowledged, refused, invalid or dropped.
 
     Attributes:
         queued: waiting here, the batch that is under way included.

@@ -1,0 +1,5 @@
+"""`python -m streams` is `tocsin`."""
+
+from streams.cli import main
+
+main()

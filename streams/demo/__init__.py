@@ -1,0 +1,1 @@
+"""The demonstration: real conversations through the real system, with four changes in them."""

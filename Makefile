@@ -1,0 +1,45 @@
+# make demo · make up · make test · make check. Everything installs itself into .venv/ on first use.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo up test check format bench-sdk heads clean
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(INSTALLED) ## set up .venv/ with the pinned packages
+
+# torch first and by exact version, so that a plain package index gives one build of it and not two
+$(INSTALLED): pyproject.toml sdk/pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable sdk --editable ".[embedded,dev]"
+	touch $@
+
+demo: $(INSTALLED) ## replay real conversations with four changes in them; ends with a summary
+	$(BIN)/tocsin demo
+
+up: $(INSTALLED) ## run everything in one process, on this machine, until Ctrl-C
+	exec $(BIN)/tocsin up
+
+test: $(INSTALLED) ## all tests
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED) ## ruff, mypy strict, import directions, exported schemas
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m tocsin.schema docs/schema --check
+
+heads: $(INSTALLED) ## train the shipped heads anew from ../shared/data (or DATA=…)
+	$(BIN)/python -m detectors.heads.train --data $(or $(DATA),../shared/data) --out detectors/heads
+
+bench-sdk: $(INSTALLED) ## what one call of the client costs the service
+	$(BIN)/python benchmarks/sdk_call.py
+
+clean: ## remove what the embedded engines keep under data/
+	rm -rf data

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from tocsin.contracts import Interaction
 
 from detectors.encoder import Encoder
 from detectors.heads import read_head
 from detectors.signals import SIDES, Exchanges, Output, Readings, Signals, Texts, discover
+from tocsin.contracts import Interaction
 
 __all__ = ["Scorer", "Scores"]
 

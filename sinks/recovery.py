@@ -44,7 +44,7 @@ class Recovery:
 
     def detector_states(self, partition: int) -> tuple[int, dict[str, bytes]]:
         """The next offset of `tocsin.signals` to take in, and the state of each application (and of '')."""
-        sql = """SELECT application, argMax(s.next_offset, s.next_offset) AS upto, argMax(s.state, s.next_offset) AS state
+        sql = """SELECT application, max(s.next_offset) AS upto, argMax(s.state, s.next_offset) AS state
                  FROM detector_states AS s WHERE signals_partition = {partition:UInt32} GROUP BY application"""
         rows = self._reader.query(sql, {"partition": partition})
         upto = max((int(row["upto"]) for row in rows), default=0)
@@ -52,8 +52,9 @@ class Recovery:
 
     def units(self, ids: Iterable[str]) -> list[Row]:
         """What the watch stage keeps of interactions, by id."""
-        sql = """SELECT interaction_id, application, occurred_at, model_name, model_version, template_name, template_version,
-                        attributes, signals, labels, prompt_vector, response_vector, encoder
+        sql = """SELECT interaction_id, application, occurred_at, model_name, model_version,
+                        template_name, template_version, attributes, signals, labels,
+                        prompt_vector, response_vector, encoder
                  FROM interactions WHERE interaction_id IN {ids:Array(String)} LIMIT 1 BY application, interaction_id"""
         wanted, rows = list(ids), []
         for start in range(0, len(wanted), 2_000):
@@ -133,15 +134,18 @@ class Recovery:
 
     def interactions_by_id(self, ids: Collection[str]) -> list[Row]:
         """Texts and signals of interactions, for reports and bundles."""
-        sql = """SELECT interaction_id, occurred_at, session_id, prompt, response, model_name, model_version, signals, labels
+        sql = """SELECT interaction_id, occurred_at, session_id, prompt, response,
+                        model_name, model_version, signals, labels
                  FROM interactions WHERE interaction_id IN {ids:Array(String)}
                  ORDER BY occurred_at LIMIT 1 BY interaction_id"""
         return self._reader.query(sql, {"ids": list(ids)})
 
     def interactions_since(self, application: str, since: Any, limit: int) -> list[Row]:
         """The first interactions of an application from a time on."""
-        sql = """SELECT interaction_id, occurred_at, session_id, prompt, response, model_name, model_version, signals, labels
-                 FROM interactions WHERE application = {application:String} AND occurred_at >= {since:DateTime64(3, 'UTC')}
+        sql = """SELECT interaction_id, occurred_at, session_id, prompt, response,
+                        model_name, model_version, signals, labels
+                 FROM interactions
+                 WHERE application = {application:String} AND occurred_at >= {since:DateTime64(3, 'UTC')}
                  ORDER BY occurred_at LIMIT 1 BY interaction_id LIMIT {limit:UInt32}"""
         return self._reader.query(sql, {"application": application, "since": since, "limit": limit})
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tocsin.contracts import Feedback, Interaction
 from tocsin.messages import Page, Source
 

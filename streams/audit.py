@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tocsin.messages import TOPICS
-
 from sinks.clickhouse import Store
 from sinks.queries import Queries
 from streams.topics import end_offsets
+from tocsin.messages import TOPICS
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,9 @@ keys_app = typer.Typer(help="Make API keys.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 app.add_typer(keys_app, name="keys")
 
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file; by default ./tocsin.toml if it is there.")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="TOML file; by default ./tocsin.toml if it is there.")
+]
 DataDirectory = Annotated[Path | None, typer.Option("--data", help="Data directory; overrides data_directory.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Port = Annotated[int | None, typer.Option("--port", help="Port of gateway and pages; overrides gateway.port.")]
@@ -84,7 +86,9 @@ def up(config: ConfigFile = None, data: DataDirectory = None, port: Port = None)
         log_to_stderr(settings.log_level)
 
         def announce(url: str) -> None:
-            screen.print(f"tocsin is up: pages and gateway at {url} (data in {settings.data_directory}). Ctrl-C ends it.")
+            screen.print(
+                f"tocsin is up: pages and gateway at {url} (data in {settings.data_directory}). Ctrl-C ends it."
+            )
 
         with open_engines(settings) as engines:
             asyncio.run(serve(settings, engines, ROLES, gateway=True, announce=announce))
@@ -118,18 +122,24 @@ def _serve_outside(settings: Settings, roles: list[Any], *, gateway: bool) -> No
     from streams.service import log_to_stderr, serve
 
     if not settings.broker.bootstrap or not settings.clickhouse.host:
-        raise ConfigurationError("broker.bootstrap and clickhouse.host must be set for a process of its own; or use `tocsin up`")
+        raise ConfigurationError(
+            "broker.bootstrap and clickhouse.host must be set for a process of its own; or use `tocsin up`"
+        )
     log_to_stderr(settings.log_level)
     what = " and ".join([*roles, *(["gateway"] if gateway else [])])
     with open_engines(settings) as engines:
         asyncio.run(
-            serve(settings, engines, roles, gateway=gateway, announce=lambda url: notes.print(f"tocsin {what} runs {url}"))
+            serve(
+                settings, engines, roles, gateway=gateway, announce=lambda url: notes.print(f"tocsin {what} runs {url}")
+            )
         )
 
 
 @app.command()
 def demo(
-    data: Annotated[Path, typer.Option("--data", help="Where it keeps what it makes; emptied first.")] = Path("data/demo"),
+    data: Annotated[Path, typer.Option("--data", help="Where it keeps what it makes; emptied first.")] = Path(
+        "data/demo"
+    ),
     port: Annotated[int, typer.Option("--port", help="Port of the pages; 0 finds a free one.")] = 8321,
     as_json: AsJson = False,
 ) -> None:
@@ -143,7 +153,7 @@ def demo(
 
 @app.command()
 def score(
-    file: Annotated[Path, typer.Argument(help="JSON lines: interactions, or {\"text\": …}; - reads standard input.")],
+    file: Annotated[Path, typer.Argument(help='JSON lines: interactions, or {"text": …}; - reads standard input.')],
     config: ConfigFile = None,
 ) -> None:
     """Score a file: one JSON object a line with every signal, in the order of the input."""
@@ -158,11 +168,16 @@ def score(
 
 @app.command()
 def backtest(
-    file: Annotated[Path, typer.Argument(help="JSON lines of interactions, in the order of time; - reads standard input.")],
+    file: Annotated[
+        Path, typer.Argument(help="JSON lines of interactions, in the order of time; - reads standard input.")
+    ],
     reference_first: Annotated[
-        int | None, typer.Option("--reference-first", help="How many interactions from the beginning make the reference.")
+        int | None,
+        typer.Option("--reference-first", help="How many interactions from the beginning make the reference."),
     ] = None,
-    reference: Annotated[Path | None, typer.Option("--reference", help="A file of interactions that make the reference.")] = None,
+    reference: Annotated[
+        Path | None, typer.Option("--reference", help="A file of interactions that make the reference.")
+    ] = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -229,7 +244,9 @@ def doctor(config: ConfigFile = None, data: DataDirectory = None, as_json: AsJso
     if as_json:
         print_json([{"check": each.check, "ok": each.ok, "detail": each.detail} for each in findings])
     else:
-        _print_table([{"": "ok" if each.ok else "FAIL", "check": each.check, "detail": each.detail} for each in findings])
+        _print_table(
+            [{"": "ok" if each.ok else "FAIL", "check": each.check, "detail": each.detail} for each in findings]
+        )
     raise typer.Exit(0 if all(each.ok for each in findings) else 1)
 
 
@@ -325,8 +342,8 @@ def _print_finding(found: dict[str, Any]) -> None:
         )
     else:
         screen.print(
-            f"{found['events']} interactions, {found['pages']} pages; at most {found['expected_false_pages']:.3g} false "
-            f"ones were to be expected; {found['seconds']:.1f} s",
+            f"{found['events']} interactions, {found['pages']} pages; at most {found['expected_false_pages']:.3g} "
+            f"false ones were to be expected; {found['seconds']:.1f} s",
             markup=False,
         )
 

@@ -62,7 +62,8 @@ def _disk(settings: Settings) -> str:
         directory = directory.parent
     free = shutil.disk_usage(directory).free
     if free < settings.disk_free_bytes:
-        raise _Wrong(f"{free / 1e9:.1f} GB free at {directory}, the gateway refuses below {settings.disk_free_bytes / 1e9:.1f} GB")
+        least = settings.disk_free_bytes / 1e9
+        raise _Wrong(f"{free / 1e9:.1f} GB free at {directory}, the gateway refuses below {least:.1f} GB")
     return f"{free / 1e9:.1f} GB free"
 
 

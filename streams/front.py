@@ -16,8 +16,6 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
-from tocsin.messages import COMMANDS, Command, PromoteReference
-from tocsin.transports import Message, encoded
 
 from dashboards.web import create_pages
 from dashboards.web.reports import CommandNotSent
@@ -33,6 +31,8 @@ from streams.secret import installation_secret
 from streams.settings import Settings
 from streams.sql import SqlRefused, checked
 from streams.topics import TopicError
+from tocsin.messages import COMMANDS, Command, PromoteReference
+from tocsin.transports import Message, encoded
 
 STOP_SECONDS = 2
 
@@ -143,7 +143,8 @@ def listen(host: str, port: int) -> socket.socket:
         EngineError: the address cannot be used.
     """
     try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=256)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=256)
     except OSError as error:
         raise EngineError(f"gateway.host {host}, gateway.port {port}: {error.strerror}") from None
 
@@ -153,7 +154,12 @@ class Front:
 
     def __init__(self, app: Starlette, listening: socket.socket) -> None:
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=STOP_SECONDS, server_header=False
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="on",
+            timeout_graceful_shutdown=STOP_SECONDS,
         )
         self._server, self._listening = uvicorn.Server(config), listening
 

@@ -12,8 +12,6 @@ import orjson
 from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import track
-from tocsin.contracts import Interaction
-from tocsin.messages import Page, Scored, Source
 
 from detectors.drift import ReferenceRefused
 from detectors.encoder import open_encoder
@@ -23,6 +21,8 @@ from streams.core.budget import SECONDS
 from streams.core.monitor import ApplicationMonitor, Event, Raised
 from streams.pipeline import rules_of
 from streams.settings import ConfigurationError, Settings
+from tocsin.contracts import Interaction
+from tocsin.messages import Page, Scored, Source
 
 CHUNK = 256
 SPACING = timedelta(minutes=1)
@@ -84,7 +84,9 @@ class _Replay:
     def __init__(self, settings: Settings) -> None:
         self._scorer = Scorer(open_encoder(settings.scoring.backend, cache=settings.cache))
         # the file says how much makes the reference, so no monitor may decide it
-        self._rules = rules_of(settings.model_copy(update={"watch": settings.watch.model_copy(update={"reference_units": 10**9})}))
+        self._rules = rules_of(
+            settings.model_copy(update={"watch": settings.watch.model_copy(update={"reference_units": 10**9})})
+        )
         self._monitors: dict[str, ApplicationMonitor] = {}
         self._first: datetime | None = None
         self._last: datetime | None = None
@@ -164,6 +166,8 @@ def _scored(scores: Scores) -> dict[str, Any]:
 
 
 def _finding(page: Page) -> dict[str, Any]:
-    plain = page.model_dump(mode="json", include={"application", "stream", "lane", "position", "occurred_at", "evidence"})
+    plain = page.model_dump(
+        mode="json", include={"application", "stream", "lane", "position", "occurred_at", "evidence"}
+    )
     plain |= {"began_estimate": page.began_at.isoformat(), "effect": page.effect.model_dump(), "share": page.share}
     return plain | {"interaction_id": page.interaction_id}

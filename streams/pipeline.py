@@ -1,8 +1,8 @@
 """The whole of tocsin, composed: read this first.
 
-    services ─▶ gateway ─▶ tocsin.interactions ─▶ SCORE ─▶ tocsin.signals ─▶ WATCH ─▶ tocsin.pages ─▶ RESPOND ─▶ people, retraining
-                                                   │                          │                        │
-                                                   └──────────────────── ClickHouse ──────────────────┴─▶ web pages
+    services ─▶ gateway ─▶ tocsin.interactions ─▶ SCORE ─▶ tocsin.signals ─▶ WATCH ─▶ tocsin.pages ─▶ RESPOND ─▶ people,
+                                                    │                         │                         │      retraining
+                                                    └──────────────────── ClickHouse ───────────────────┴─▶ web pages
 
 `tocsin up` runs all roles in one process, `tocsin worker` and `tocsin gateway` one each; nothing but settings differs.
 """
@@ -16,8 +16,6 @@ from contextlib import AsyncExitStack
 from typing import Literal
 
 import faust
-from tocsin.contracts import now
-from tocsin.messages import FEEDBACK, INTERACTIONS, SIGNALS
 
 from detectors.encoder import open_encoder
 from detectors.scoring import Scorer
@@ -34,7 +32,9 @@ from streams.engines import Engines
 from streams.publisher import Publisher
 from streams.secret import installation_secret
 from streams.settings import Settings
-from streams.worker import create_worker
+from streams.worker import Handler, create_worker
+from tocsin.contracts import now
+from tocsin.messages import FEEDBACK, INTERACTIONS, SIGNALS
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ async def run_workers(
 def score_worker(settings: Settings, engines: Engines, publisher: Publisher) -> faust.App:
     """SCORE: interactions and feedback to rows and signals."""
     scorer = Scorer(open_encoder(settings.scoring.backend, cache=settings.cache))
-    handlers = {
+    handlers: dict[str, Handler] = {
         INTERACTIONS: ScoreStage(engines.store, publisher, scorer, settings, now),
         FEEDBACK: FeedbackStage(engines.store, settings, now),
     }
@@ -134,5 +134,3 @@ async def _until_stopped(worker: faust.App) -> None:
     await worker.wait_until_stopped()
     if worker.crash_reason is not None:
         raise worker.crash_reason
-
-

@@ -53,5 +53,3 @@ def _ask(method: str, url: str, content: str | None = None) -> Any:
         hint = "; set TOCSIN_API_KEY to a key with the scope read" if answer.status_code in (401, 403) else ""
         raise EngineError(f"{url} answers {answer.status_code}{hint}")
     return answer.json()
-
-

@@ -42,7 +42,9 @@ class Broker(Section):
     bootstrap: str = Field("", description="host:port, several separated by commas; empty starts the embedded broker")
     partitions: int = Field(4, ge=1, le=1024, description="partitions of each topic, when the topics are created")
     replication_factor: int = Field(1, ge=1, le=9, description="copies of each partition, when the topics are created")
-    session_timeout_seconds: float = Field(6.0, ge=6, le=300, description="silence after which a worker's partitions move")
+    session_timeout_seconds: float = Field(
+        6.0, ge=6, le=300, description="silence after which a worker's partitions move"
+    )
     embedded_port: Port = Field(0, description="port of the embedded broker; 0 finds a free one")
 
 
@@ -70,7 +72,9 @@ class Gateway(Section):
 
     host: str = Field("127.0.0.1", description="address to listen on; beyond loopback, keys and a login are required")
     port: Port = Field(8321, description="port to listen on; 0 finds a free one")
-    keys: list[Key] = Field(default_factory=list, description="API keys; with none, publishing is open to loopback only")
+    keys: list[Key] = Field(
+        default_factory=list, description="API keys; with none, publishing is open to loopback only"
+    )
     login_user: str = Field("", description="user of the web pages; empty means no login")
     login_sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$", description="SHA-256 of the password of the web pages")
     allowed_hosts: list[str] = Field(default_factory=list, description="further Host headers that the pages answer to")
@@ -86,7 +90,9 @@ class Limits(Section):
     message_bytes: int = Field(1_048_576, ge=1_000, description="a larger message is a dead letter")
     text_characters: int = Field(100_000, ge=100, description="longer texts are cut and flagged")
     future_seconds: float = Field(600, ge=0, description="an interaction further in the future is a dead letter")
-    retention_days: int = Field(90, ge=1, le=3650, description="rows older than this go; older interactions are dead letters")
+    retention_days: int = Field(
+        90, ge=1, le=3650, description="rows older than this go; older interactions are dead letters"
+    )
     dead_letter_days: int = Field(14, ge=1, le=365, description="how long the original bytes of dead letters are kept")
 
 
@@ -101,7 +107,9 @@ class Scoring(Section):
 class Watch(Section):
     """When a reference is made."""
 
-    reference_units: int = Field(2_500, ge=2_000, le=200_000, description="units of accepted traffic that make a reference")
+    reference_units: int = Field(
+        2_500, ge=2_000, le=200_000, description="units of accepted traffic that make a reference"
+    )
 
 
 class Application(Section):
@@ -177,7 +185,11 @@ class Settings(BaseSettings):
     @property
     def fingerprint(self) -> str:
         """Short hash of what changes a detector's answer; stored with every page."""
-        watched = {"budget": self.budget.model_dump(), "watch": self.watch.model_dump(), "scoring": self.scoring.backend}
+        watched = {
+            "budget": self.budget.model_dump(),
+            "watch": self.watch.model_dump(),
+            "scoring": self.scoring.backend,
+        }
         return sha256(json.dumps(watched, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -230,7 +242,9 @@ def load(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> tu
     except ValidationError as error:
         fault = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in fault["loc"])
-        raise ConfigurationError(f"{where + ': ' if where else ''}{fault['msg'].removeprefix('Value error, ')}") from None
+        raise ConfigurationError(
+            f"{where + ': ' if where else ''}{fault['msg'].removeprefix('Value error, ')}"
+        ) from None
     except (ValueError, OSError) as error:  # not TOML, not readable
         raise ConfigurationError(f"{file}: {error}") from None
     origin: dict[str, str] = {}

@@ -9,9 +9,9 @@ from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError, for_code
-from tocsin.messages import TOPICS
 
 from streams.settings import Broker
+from tocsin.messages import TOPICS
 
 TOPIC_ALREADY_EXISTS = 36
 UNKNOWN_TOPIC = 3

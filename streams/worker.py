@@ -1,6 +1,6 @@
 """Faust around a stage: batches in, acknowledgement only after the stage has stored what they hold.
 
-What a stage may rely on: batches come in the order of their partitions, one at a time; a batch that was not acknowledged
+What a stage may rely on: batches come in the order of their partitions, one at a time; one that was not acknowledged
 comes again after a crash or a rebalance. What it must do: be done, or raise one of `RETRIED`. Any other exception ends
 the worker, because going on would acknowledge what was never stored.
 """
@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import faust
 from aiokafka.errors import KafkaError
@@ -69,8 +70,8 @@ def create_worker(
 
 
 def _add_agent(app: faust.App, topic: str, handler: Handler, batch: int, within: float) -> None:
-    @app.agent(app.topic(topic, key_serializer="raw", value_serializer="raw"), name=f"{app.conf.id}:{topic}")  # type: ignore[untyped-decorator]
-    async def take(stream: faust.StreamT) -> None:
+    @app.agent(app.topic(topic, key_serializer="raw", value_serializer="raw"), name=f"{app.conf.id}:{topic}")
+    async def take(stream: Any) -> None:  # Faust's type of it lacks noack_take
         # noack_take, since take() acknowledges a batch even if its body raises
         async for events in stream.noack_take(batch, within=within):
             records = [_record(topic, event) for event in events]
@@ -86,7 +87,7 @@ def _add_agent(app: faust.App, topic: str, handler: Handler, batch: int, within:
             BATCHES.labels(topic).inc()
 
 
-def _record(topic: str, event: faust.EventT) -> Record:
+def _record(topic: str, event: Any) -> Record:
     message = event.message
     at = datetime.fromtimestamp(message.timestamp or 0, UTC)
     return Record(topic, message.partition, message.offset, at, message.value)

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from tocsin.messages import Exemplar, Moved, Page
-
 from dashboards.web.reports import MOVED, Reports, Row
 from dashboards.web.words import capital, event_words, figure, quantity_words, relative, stream_unit, stream_words
+from tocsin.messages import Exemplar, Moved, Page
 
 _EMBEDDINGS = ("prompt", "response")
 _OPERATION = ("latency_ms", "time_to_first_token_ms", "cost", "error", "input_tokens", "output_tokens")

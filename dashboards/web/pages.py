@@ -24,8 +24,6 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from tocsin.contracts import now as clock
-from tocsin.messages import Acknowledge, Command, PromoteReference, Resolve
 
 from dashboards.web.headers import REPORT_POLICY, Headers
 from dashboards.web.incident import read_incident
@@ -33,6 +31,8 @@ from dashboards.web.overview import Overview, read_overview
 from dashboards.web.rendering import Renderer, csv_file, segment
 from dashboards.web.reports import RANGES, REMEMBERED, CommandNotSent, Reports, Row, Span, span
 from dashboards.web.series import POINTS, read_series
+from tocsin.contracts import now as clock
+from tocsin.messages import Acknowledge, Command, PromoteReference, Resolve
 
 STATIC = Path(__file__).parent / "static"
 NOTE_CHARACTERS = 500

@@ -15,6 +15,8 @@ __all__ = ["OPENING_CHARACTERS", "layer_features", "refusal_features", "sounds_l
 OPENING_CHARACTERS = 200
 """A refusal shows itself at the beginning."""
 _SEEN_CHARACTERS = 8_000
+_LOUDER = 3
+"""An expression says more than one of 384 coordinates does, and regularisation should shrink it less."""
 
 _REFUSAL = re.compile(
     r"""\b(?:
@@ -26,7 +28,7 @@ _REFUSAL = re.compile(
     |(?:cannot|can['’]t|not\ able\ to|unable\ to|not\ going\ to)\ (?:engage|create|write|comply|discuss)
     |as\ an?\ (?:\w+\ ){0,3}(?:ai|assistant|language\ model)\b
     |(?:not|never)\ (?:appropriate|ethical|acceptable|right)\ (?:or\ \w+\ )?(?:to|for)
-    |illegal\ and\ unethical|against\ (?:my|the\ law)
+    |sorry,?\ but|illegal\ and\ unethical|against\ (?:my|the\ law)
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -52,8 +54,8 @@ def refusal_features(texts: Sequence[str], inner: NDArray[np.float32]) -> NDArra
     """Final layer (n, 384); per text, expressions of refusal in its opening and anywhere, and the log of its length."""
     surface = [
         (
-            min(2, len(_REFUSAL.findall(text[:OPENING_CHARACTERS]))),
-            min(3, len(_REFUSAL.findall(text[:_SEEN_CHARACTERS]))),
+            _LOUDER * min(2, len(_REFUSAL.findall(text[:OPENING_CHARACTERS]))),
+            _LOUDER * min(3, len(_REFUSAL.findall(text[:_SEEN_CHARACTERS]))),
             np.log1p(len(text)) / 4,
         )
         for text in texts

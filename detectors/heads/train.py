@@ -1,6 +1,6 @@
 """Rebuilds every head: `python -m detectors.heads.train --data ../shared/data --out detectors/heads`.
 
-Takes some seven minutes of one core, most of them encoding; `--cache` keeps the encodings for the next time. The same
+Takes some seven minutes of one core, five of them encoding; `--cache` keeps the encodings for the next time. The same
 data gives the same weights on the same processor; another rounds its sums differently.
 """
 

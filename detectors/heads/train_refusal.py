@@ -19,6 +19,8 @@ __all__ = ["train_refusal"]
 
 _FOLDS = 5
 _THRESHOLD = 0.5
+_ORDINARY_WEIGHT = 0.25
+"""Of a row of ordinary traffic, whose label is a guess. More of it costs terse refusals of models never seen."""
 
 F32 = NDArray[np.float32]
 
@@ -32,13 +34,14 @@ def train_refusal(
     models = np.array([row.model for row in rows])
     folds = np.array([hash_of(row.prompt) % _FOLDS for row in rows])
     known, ordinary = ~np.isnan(refused), models == ORDINARY
+    weights = np.where(ordinary, _ORDINARY_WEIGHT, 1)
     held_out = np.empty(len(rows), dtype=np.float64)
     names = sorted(set(models.tolist()))
     for model in names:
         for fold in range(_FOLDS):
             left = (models == model) & (folds == fold)
             kept = known & (folds != fold) & ((models != model) | ordinary)
-            held_out[left] = _probabilities(_fit(features[kept], refused[kept] == 1), features[left])
+            held_out[left] = _probabilities(_fit(features[kept], refused[kept] == 1, weights[kept]), features[left])
         advance()
     groups = {"all": ~ordinary, **{model: models == model for model in names if model != ORDINARY}}
     card = {
@@ -50,11 +53,11 @@ def train_refusal(
         },
         "ordinary_traffic_flagged_percent": round(100 * float(np.mean(held_out[ordinary] > _THRESHOLD)), 2),
     }
-    return _fit(features[known], refused[known] == 1), card
+    return _fit(features[known], refused[known] == 1, weights[known]), card
 
 
-def _fit(features: F32, labels: NDArray[np.bool_]) -> RefusalHead:
-    fitted = LogisticRegression(C=0.03, max_iter=2_000).fit(features, labels)
+def _fit(features: F32, labels: NDArray[np.bool_], weights: NDArray[np.float64]) -> RefusalHead:
+    fitted = LogisticRegression(C=0.01, max_iter=2_000).fit(features, labels, sample_weight=weights)
     return RefusalHead(fitted.coef_[0].astype(np.float32), fitted.intercept_.astype(np.float32))
 
 

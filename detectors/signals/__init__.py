@@ -2,7 +2,7 @@
 
 A new signal is one new file with a tuple `SIGNALS` of classes that implement `TextSignal` or `InteractionSignal`. Text
 signals are computed for the prompt and for the response, and are named `prompt.…` and `response.…` there; of a bare
-text they keep their plain name. `signal_outputs()` lists every name, docs/signals.md explains them.
+text they keep their plain name. `signal_outputs()` lists every name.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from tocsin.contracts import Interaction
 
 from detectors.encoder import Encoding
+from tocsin.contracts import Interaction
 
 __all__ = [
     "Exchanges",

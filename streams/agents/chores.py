@@ -13,8 +13,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from tocsin.messages import RunStatus
-
 from sinks.clickhouse import StoreUnavailable
 from sinks.notification import Delivered, Notification, after_attempt, is_due
 from sinks.recovery import Recovery
@@ -25,6 +23,7 @@ from sinks.retraining.token import callback_token
 from streams.agents.respond import Surroundings, end_or_note_run, incident_of, write_incident
 from streams.core.incidents import timeline_event, with_report
 from streams.metrics import NOTIFICATIONS, OUTBOX
+from tocsin.messages import RunStatus
 
 logger = logging.getLogger(__name__)
 

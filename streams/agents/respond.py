@@ -1,7 +1,7 @@
 """RESPOND: pages and commands in; incidents, notifications and retraining runs out. It alone writes incidents.
 
-Every row has an id that follows from its cause. The rows of what is to be done (the outbox, the runs) and the timeline are
-written first, the incident last: a batch that comes again after a crash decides the same and writes the same rows.
+Every row has an id that follows from its cause. The rows of what is to be done (the outbox, the runs) and the timeline
+are written first, the incident last: a batch that comes again after a crash decides the same and writes the same rows.
 """
 
 from __future__ import annotations
@@ -13,20 +13,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
-from tocsin import messages
-from tocsin.messages import (
-    COMMAND,
-    COMMANDS,
-    PAGES,
-    SIGNALS,
-    Acknowledge,
-    Command,
-    Page,
-    PromoteReference,
-    Resolve,
-    RunStatus,
-    Source,
-)
 
 from sinks.clickhouse import Store
 from sinks.notification import Notifier, planned
@@ -56,6 +42,20 @@ from streams.metrics import DEAD_LETTERS
 from streams.publisher import Publisher
 from streams.settings import Settings
 from streams.worker import Handler, Record
+from tocsin import messages
+from tocsin.messages import (
+    COMMAND,
+    COMMANDS,
+    PAGES,
+    SIGNALS,
+    Acknowledge,
+    Command,
+    Page,
+    PromoteReference,
+    Resolve,
+    RunStatus,
+    Source,
+)
 
 OPEN_STATES = ("planned", "started", "running")
 PAGE: TypeAdapter[Page] = TypeAdapter(Page)
@@ -147,7 +147,8 @@ class PageStage:
             "version": 1,
         }
         self._around.store.insert("retraining_runs", [row])
-        return [timeline_event(incident.incident_id, "retraining planned", plan.run_id, now, detail=f"run {plan.run_id}")]
+        detail = f"run {plan.run_id}"
+        return [timeline_event(incident.incident_id, "retraining planned", plan.run_id, now, detail=detail)]
 
 
 class CommandStage:

@@ -1,7 +1,7 @@
 """SCORE: interactions and feedback in; rows, dead letters and signals out.
 
-Order of the writes: rows, ledger, signals, acknowledgement. After a crash the batch comes again: rows that are there are
-not written twice, signals are (the watch stage keeps a mark for each source partition).
+Order of the writes: rows, ledger, signals, acknowledgement. After a crash the batch comes again: rows that are there
+are not written twice, signals are (the watch stage keeps a mark for each source partition).
 """
 
 from __future__ import annotations
@@ -12,9 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-
-from tocsin.contracts import Interaction
-from tocsin.messages import FEEDBACK, INTERACTIONS, SIGNALS, Scored, Source, pack_vector
 
 from detectors.encoder.bfloat16 import to_bfloat16
 from detectors.scoring import Scorer, Scores
@@ -27,6 +24,8 @@ from streams.metrics import DEAD_LETTERS, DUPLICATES, SCORING_SECONDS, STORED
 from streams.publisher import Publisher
 from streams.settings import Limits, Settings
 from streams.worker import Record
+from tocsin.contracts import Interaction
+from tocsin.messages import FEEDBACK, INTERACTIONS, SIGNALS, Scored, Source, pack_vector
 
 CONFLICT = "id_conflict"
 
@@ -63,7 +62,8 @@ class ScoreStage:
     ) -> None:
         self._store, self._publisher, self._scorer, self._clock = store, publisher, scorer, clock
         self._recovery, self._ledger = Recovery(store), Ledger(INTERACTIONS, store)
-        self._bounds, self._limits, self._threads = bounds_of(settings.limits), settings.limits, settings.scoring.threads
+        self._bounds, self._limits = bounds_of(settings.limits), settings.limits
+        self._threads = settings.scoring.threads
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="score")
 
     async def __call__(self, records: list[Record]) -> None:
@@ -121,9 +121,7 @@ class ScoreStage:
         parts = [interactions[start :: self._threads] for start in range(self._threads)]
         loop = asyncio.get_running_loop()
         with SCORING_SECONDS.time():
-            done = await asyncio.gather(
-                *(loop.run_in_executor(self._pool, self._scorer.score, part) for part in parts)
-            )
+            done = await asyncio.gather(*(loop.run_in_executor(self._pool, self._scorer.score, part) for part in parts))
         scores: list[Scores | None] = [None] * len(interactions)
         for start, part in enumerate(done):
             scores[start :: self._threads] = part
@@ -133,9 +131,7 @@ class ScoreStage:
         self, taken: Sequence[_Taken], scores: Sequence[Scores], dead: list[dict[str, Any]]
     ) -> dict[Record, Fate]:
         """Write rows and dead letters; returns the records that the store refuses for their content."""
-        rows = [
-            (each, self._row(each, score)) for each, score in zip(taken, scores, strict=True) if each.row
-        ]
+        rows = [(each, self._row(each, score)) for each, score in zip(taken, scores, strict=True) if each.row]
         refused = self._insert_or_bisect(rows)
         dead += [self._dead_letter(each.record, DeadLetter("rejected", "the store refuses it")) for each in refused]
         if dead:

@@ -1,7 +1,7 @@
 """WATCH: signals in; evidence, references and pages out.
 
-Order of the writes: references, pages and evidence, the pages' messages, the snapshot, the ledger, acknowledgement. What
-a crash repeats has the same ids, because a restored monitor decides bit for bit alike.
+Order of the writes: references, pages and evidence, the pages' messages, the snapshot, the ledger, acknowledgement.
+What a crash repeats has the same ids, because a restored monitor decides bit for bit alike.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 import orjson
-from tocsin import messages
-from tocsin.messages import SIGNALS, SIGNALS_MESSAGE, Joined, Promote, SignalsMessage, Source
 
 from sinks.clickhouse import Store
 from sinks.recovery import Recovery
@@ -33,6 +31,8 @@ from streams.metrics import DEAD_LETTERS, PAGES
 from streams.publisher import Publisher
 from streams.settings import Settings
 from streams.worker import Record
+from tocsin import messages
+from tocsin.messages import SIGNALS, SIGNALS_MESSAGE, Joined, Promote, SignalsMessage, Source
 
 STATE_VERSION = 1
 

@@ -8,9 +8,12 @@ from typing import Generic, Literal, TypeVar
 
 import orjson
 from pydantic import BaseModel, TypeAdapter, ValidationError
+
 from tocsin.contracts import SCHEMA_VERSION, Feedback, Interaction, Turn
 
-Reason = Literal["empty", "too_large", "not_json", "not_an_object", "unknown_version", "schema", "future", "too_old", "rejected"]
+Reason = Literal[
+    "empty", "too_large", "not_json", "not_an_object", "unknown_version", "schema", "future", "too_old", "rejected"
+]
 
 ParsedT = TypeVar("ParsedT")
 
@@ -56,7 +59,7 @@ def decode_interaction(raw: bytes | None, now: datetime, bounds: Bounds) -> Acce
     if parsed.occurred_at > now + bounds.future:
         return DeadLetter("future", f"occurred_at: more than {bounds.future.total_seconds():g} s ahead")
     if parsed.occurred_at < now - bounds.age:
-        return DeadLetter("too_old", f"occurred_at: older than {bounds.age.days} days, when it would be deleted at once")
+        return DeadLetter("too_old", f"occurred_at: older than {bounds.age.days} days, the retention")
     cut = _cut(parsed, bounds.text_characters)
     return Accepted(cut, () if cut is parsed else ("cut",))
 
@@ -69,7 +72,7 @@ def decode_feedback(raw: bytes | None, now: datetime, bounds: Bounds) -> Accepte
     if parsed.given_at > now + bounds.future:
         return DeadLetter("future", f"given_at: more than {bounds.future.total_seconds():g} s ahead")
     if parsed.given_at < now - bounds.age:
-        return DeadLetter("too_old", f"given_at: older than {bounds.age.days} days, when it would be deleted at once")
+        return DeadLetter("too_old", f"given_at: older than {bounds.age.days} days, the retention")
     return Accepted(parsed)
 
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from tocsin.messages import Effect, Exemplar, VersionShift
 
 from detectors.drift import Alarm
 from detectors.drift.rank import RankDetector
@@ -16,6 +15,7 @@ from detectors.drift.tail import SCALES
 from detectors.drift.vectors import VectorDetector, VectorState
 from streams.core.reference import Composition, Reference
 from streams.core.units import Unit
+from tocsin.messages import Effect, Exemplar, VersionShift
 
 Z95 = 1.96
 EXEMPLARS = 10

@@ -17,9 +17,8 @@ from datetime import datetime, timedelta
 from typing import Literal
 from uuid import NAMESPACE_OID, uuid5
 
-from tocsin.messages import Acknowledge, Page, Resolve
-
 from streams.core.wording import headline
+from tocsin.messages import Acknowledge, Page, Resolve
 
 _NAMESPACE = uuid5(NAMESPACE_OID, "tocsin")
 

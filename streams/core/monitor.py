@@ -14,7 +14,6 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 import numpy as np
-from tocsin.messages import Exemplar, Moved, Page, Scored
 
 from detectors.drift import Alarm, Batch, FloatArray, ReferenceRefused
 from detectors.drift.bets import Tails
@@ -22,6 +21,7 @@ from streams.core.budget import Budget, elapsed
 from streams.core.explain import effect_of, exemplars_of, shifts_of
 from streams.core.reference import Reference, make_reference
 from streams.core.units import REPEAT_SIGNALS, VECTOR_STREAMS, Repeats, Sessions, Unit, to_unit, uniform
+from tocsin.messages import Exemplar, Moved, Page, Scored
 
 WINDOW = 512
 SHOWN_EVERY = 32

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tocsin.messages import Joined, Promote, Propose, Rearm, Scored, SignalsMessage
-
 from streams.core.monitor import ApplicationMonitor, Event, Rules
 from streams.core.reference import Reference
+from tocsin.messages import Joined, Promote, Propose, Rearm, Scored, SignalsMessage
 
 
 @dataclass

@@ -9,9 +9,9 @@ from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
-from tocsin.messages import Scored, unpack_vector
 
 from detectors.encoder.bfloat16 import from_bfloat16
+from tocsin.messages import Scored, unpack_vector
 
 VECTOR_STREAMS = ("prompt", "response")
 REPEATS_WITHIN = 256
@@ -69,7 +69,7 @@ def to_unit(scored: Scored) -> Unit:
 def fields_of(
     attributes: Mapping[str, str], labels: Mapping[str, str], model: tuple[str, str], template: tuple[str, str]
 ) -> dict[str, str]:
-    """What a change may be due to: attributes, labels (such as the language), model and template with their versions."""
+    """What a change may be due to: attributes, labels (such as the language), model and template with version."""
     named = {"model": " ".join(part for part in model if part), "template": " ".join(part for part in template if part)}
     return {f"attribute {name}": value for name, value in attributes.items()} | dict(labels) | {
         name: value for name, value in named.items() if value

@@ -55,7 +55,12 @@ def _turns(conversation: dict[str, Any]) -> list[tuple[str, datetime, datetime]]
 
 
 def _exchange(
-    session_id: str, turns: Sequence[tuple[str, datetime, datetime]], at: int, rating: float | None, *, first: bool = True
+    session_id: str,
+    turns: Sequence[tuple[str, datetime, datetime]],
+    at: int,
+    rating: float | None,
+    *,
+    first: bool = True,
 ) -> Exchange:
     (prompt, _, asked), (response, answering, answered) = turns[at], turns[at + 1]
     latency_ms = max(0.0, (answering - asked).total_seconds() * 1000)
@@ -78,7 +83,9 @@ def exchanges(seed: int = 0) -> list[Exchange]:
             whole += 1
             found += _whole(name, turns, rating)
             continue
-        halves = [(1, len(turns) - 1)] if len(turns) < LONG else [(1, len(turns) // 2), (len(turns) // 2, len(turns) - 1)]
+        halves = (
+            [(1, len(turns) - 1)] if len(turns) < LONG else [(1, len(turns) // 2), (len(turns) // 2, len(turns) - 1)]
+        )
         for half, (begin, end) in enumerate(halves):
             at = int(random.integers(begin, end))
             found.append(_exchange(f"{name}/{half}", turns, at, rating if half == 0 else None))

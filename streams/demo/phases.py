@@ -73,7 +73,9 @@ def phases(now: datetime, seed: int = 0) -> list[Phase]:
             if shifted and pairs is not None:
                 prompt, response = pairs[int(random.integers(len(pairs)))]
                 ordinary = sessions[int(random.integers(len(sessions)))][0]
-                events.append(_event(replace(ordinary, prompt=prompt, response=response or ordinary.response), at, True))
+                events.append(
+                    _event(replace(ordinary, prompt=prompt, response=response or ordinary.response), at, True)
+                )
                 continue
             session, used = sessions[used], used + 1
             if name == "regression":
@@ -94,7 +96,7 @@ def _sessions(found: Sequence[Exchange], random: np.random.Generator) -> list[li
     for exchange in found:
         sessions.setdefault(exchange.session_id, []).append(exchange)
     dealt = list(sessions.values())
-    random.shuffle(dealt)  # type: ignore[arg-type]  # numpy shuffles lists too
+    random.shuffle(dealt)
     return dealt
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 import tocsin
@@ -68,7 +68,7 @@ class _Replay:
                         client.feedback(event.interaction.interaction_id, rating=event.rating)
                 self.published += len(phase.events)
                 client.flush(60)
-                self._system.settle(lambda stored, task=task, before=before: progress.update(task, completed=stored - before))
+                self._system.settle(_advancing(progress, task, before))
                 pages = self._pages_of(phase)
                 console.print(f"  {phase.title}: {_told(pages)}", highlight=False)
                 self._resolve()
@@ -131,6 +131,10 @@ class _Replay:
             "events_per_second": round(self.published / self.replay_seconds, 1),
             "seconds": round(seconds, 1),
         }
+
+
+def _advancing(progress: Progress, task: TaskID, before: int) -> Callable[[int], None]:
+    return lambda stored: progress.update(task, completed=stored - before)
 
 
 def _told(pages: Sequence[dict[str, Any]]) -> str:

@@ -12,9 +12,6 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from tocsin.contracts import Feedback, Interaction, now
-from tocsin.messages import COMMANDS, Acknowledge, PromoteReference, Resolve, RunStatus
-from tocsin.transports import Message, encoded, message_of
 
 from streams.access import bearer
 from streams.gateway.instruments import Instruments
@@ -22,6 +19,9 @@ from streams.gateway.passage import BROKER_RETRY_SECONDS, Passage, unauthorised
 from streams.gateway.publisher import Publisher
 from streams.gateway.refusal import Refusal, invalid, try_later
 from streams.settings import Settings
+from tocsin.contracts import Feedback, Interaction, now
+from tocsin.messages import COMMANDS, Acknowledge, PromoteReference, Resolve, RunStatus
+from tocsin.transports import Message, encoded, message_of
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 OperatorCommand = Annotated[Acknowledge | Resolve | PromoteReference, Field(discriminator="kind")]

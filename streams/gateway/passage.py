@@ -10,8 +10,6 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request
-from tocsin.contracts import Feedback, Interaction
-from tocsin.transports import Message
 
 from streams.access import Denied, check_host, check_key
 from streams.gateway.body import read_json
@@ -19,6 +17,8 @@ from streams.gateway.instruments import Instruments
 from streams.gateway.publisher import BrokerAway, MessageRejected, Publisher
 from streams.gateway.refusal import Fault, Refusal, invalid, try_later
 from streams.settings import Scope, Settings
+from tocsin.contracts import Feedback, Interaction
+from tocsin.transports import Message
 
 DISK_RETRY_SECONDS, BROKER_RETRY_SECONDS, BUSY_RETRY_SECONDS = 60, 5, 1
 

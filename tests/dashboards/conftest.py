@@ -11,12 +11,12 @@ from typing import Any, Protocol
 
 import pytest
 from starlette.testclient import TestClient
-from tocsin.messages import Command, Effect, Exemplar, Moved, Page, VersionShift
 
 from dashboards.web import create_pages
 from sinks.queries import Queries
 from streams.access import Csrf, PageAccess, checked_form
 from streams.settings import Settings
+from tocsin.messages import Command, Effect, Exemplar, Moved, Page, VersionShift
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'"

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tocsin.messages import Acknowledge, PromoteReference, Resolve
 
 from dashboards.web.headers import PAGE_POLICY
+from tocsin.messages import Acknowledge, PromoteReference, Resolve
 
 if TYPE_CHECKING:
     Installation = Any  # the class of the fixture in conftest.py, which importlib mode does not let us import

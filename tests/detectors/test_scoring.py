@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tocsin.contracts import Interaction, Turn
 
 from detectors.heads import HeadMismatchError
 from detectors.scoring import Scorer
 from detectors.signals import Signals, signal_outputs
+from tocsin.contracts import Interaction, Turn
 
 any_text = st.text(st.characters(categories=None), max_size=120)
 

@@ -10,6 +10,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+
 from tocsin import Client, Interaction, Turn
 from tocsin.client import InteractionFields
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tocsin import Client, Interaction
-from tocsin.transports import kafka, message_of
 
 from streams.engines.broker import EmbeddedBroker, free_port
 from streams.settings import Broker
 from streams.topics import ensure_topics
+from tocsin import Client, Interaction
+from tocsin.transports import kafka, message_of
 
 pytestmark = pytest.mark.integration
 Stored = Callable[[str, str, str, int], list[Any]]

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from tocsin import schema
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "schema"

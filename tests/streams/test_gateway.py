@@ -16,11 +16,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from starlette.testclient import TestClient
-from tocsin import Interaction
 
 from streams.access import new_key
 from streams.gateway import create_gateway
 from streams.settings import Gateway, Key, Settings
+from tocsin import Interaction
 
 VALID = {"application": "shop", "prompt": "q", "response": "a"}
 JSON = {"Content-Type": "application/json"}

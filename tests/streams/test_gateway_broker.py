@@ -13,15 +13,15 @@ import pytest
 import uvicorn
 from kafka import KafkaConsumer, TopicPartition
 from starlette.testclient import TestClient
-from tocsin import Client, Interaction
-from tocsin.messages import COMMAND, Acknowledge, PromoteReference, RunStatus
-from tocsin.transports import message_of
 
 from streams.access import new_key
 from streams.engines.broker import EmbeddedBroker, free_port
 from streams.gateway import create_gateway
 from streams.settings import Broker, Gateway, Key, Settings
 from streams.topics import ensure_topics
+from tocsin import Client, Interaction
+from tocsin.messages import COMMAND, Acknowledge, PromoteReference, RunStatus
+from tocsin.transports import message_of
 
 pytestmark = pytest.mark.integration
 

@@ -5,11 +5,11 @@ import uuid
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
-from tocsin.messages import TOPICS
 
 from streams.engines.broker import free_port
 from streams.settings import Broker
 from streams.topics import TopicError, end_offsets, ensure_topics
+from tocsin.messages import TOPICS
 
 pytestmark = pytest.mark.integration
 

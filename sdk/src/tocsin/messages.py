@@ -64,7 +64,7 @@ class Rearm(Contract):
 
 
 class Propose(Contract):
-    """A retraining run succeeded: collect a reference from the traffic that follows (of its model version, if named)."""
+    """A retraining run succeeded: collect a reference from what follows (of its model version, if it named one)."""
 
     kind: Literal["propose"] = "propose"
     schema_version: Literal[1] = SCHEMA_VERSION

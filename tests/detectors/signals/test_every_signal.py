@@ -5,10 +5,10 @@ import sys
 
 import numpy as np
 import pytest
-from tocsin.contracts import Interaction, Usage
 
 from detectors.encoder import Encoding
 from detectors.signals import Exchanges, Readings, Texts, discover, signal_labels, signal_outputs, text_outputs
+from tocsin.contracts import Interaction, Usage
 
 SIGNALS = discover()
 PAIRS = [

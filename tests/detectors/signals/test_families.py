@@ -3,9 +3,9 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tocsin.contracts import Interaction, Usage
 
 from detectors.signals.language import UNKNOWN, identify
+from tocsin.contracts import Interaction, Usage
 
 ORDINARY = "Photosynthesis turns light into chemical energy: plants bind carbon dioxide and release oxygen."
 QUESTION = "How do plants turn light into energy?"

@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tocsin.messages import Acknowledge, Effect, Moved, Page, Resolve, VersionShift
 
 from streams.core.incidents import (
     Incident,
@@ -23,6 +22,7 @@ from streams.core.incidents import (
     with_report,
 )
 from streams.core.wording import notification_text
+from tocsin.messages import Acknowledge, Effect, Moved, Page, Resolve, VersionShift
 
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
 

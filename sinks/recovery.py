@@ -92,9 +92,9 @@ class Recovery:
         return rows[0] if rows else None
 
     def incidents_without_report(self) -> list[Row]:
-        """Unresolved incidents that have no report yet, the newest first."""
+        """The latest incidents that have no report yet, the newest first."""
         return self._reader.query(
-            "SELECT incident_id FROM incidents FINAL WHERE report = '' AND state != 'resolved' ORDER BY opened_at DESC"
+            "SELECT incident_id FROM incidents FINAL WHERE report = '' ORDER BY opened_at DESC LIMIT 20"
         )
 
     def page(self, page_id: str) -> str | None:

@@ -13,6 +13,8 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +41,7 @@ def make_report(
     current_rows: Sequence[Mapping[str, float]],
     out: Path,
     timeout_seconds: float = 120,
+    cancelled: threading.Event | None = None,
 ) -> Path:
     """Compare the scores of two sets of interactions; blocks for about ten seconds. Returns `out`.
 
@@ -47,6 +50,7 @@ def make_report(
         current_rows: the same, of the incident's window.
         out: the page to write, HTML; appears whole or not at all.
         timeout_seconds: the process is killed after that.
+        cancelled: the process is killed within half a second once this is set.
 
     Raises:
         ReportFailed: too few values, too slow, no space, or Evidently failed.
@@ -57,23 +61,33 @@ def make_report(
             room = Path(scratch)
             for name, rows in (("reference", reference_rows), ("current", current_rows)):
                 (room / name).write_bytes(b"".join(orjson.dumps(dict(row)) + b"\n" for row in rows))
-            _run(room, timeout_seconds)
+            _run(room, timeout_seconds, cancelled or threading.Event())
             (room / "out").replace(out)
-    except subprocess.TimeoutExpired:
-        raise ReportFailed(f"not ready within {timeout_seconds:g} seconds") from None
     except OSError as error:
         raise ReportFailed(f"{type(error).__name__}: {error.strerror}") from error
     return out
 
 
-def _run(room: Path, timeout_seconds: float) -> None:
+def _run(room: Path, timeout_seconds: float, cancelled: threading.Event) -> None:
     """Run this module as a program on the files of a directory. A new program, not a fork: the caller has chDB open."""
     paths = [str(room / name) for name in ("reference", "current", "out")]
     command = [sys.executable, "-P", "-m", "sinks.report", *paths]
+    deadline = time.monotonic() + timeout_seconds
     quiet = os.environ | _QUIET
-    done = subprocess.run(command, env=quiet, capture_output=True, timeout=timeout_seconds, check=False)
-    if done.returncode:
-        raise ReportFailed(_last_line(done.stderr) or f"the report process ended with {done.returncode}")
+    with subprocess.Popen(command, env=quiet, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        while True:
+            try:
+                _, errors = process.communicate(timeout=0.5)
+                break
+            except subprocess.TimeoutExpired:
+                if cancelled.is_set() or time.monotonic() > deadline:
+                    process.kill()
+                    reason = (
+                        "the system stops" if cancelled.is_set() else f"not ready within {timeout_seconds:g} seconds"
+                    )
+                    raise ReportFailed(reason) from None
+    if process.returncode:
+        raise ReportFailed(_last_line(errors) or f"the report process ended with {process.returncode}")
 
 
 def comparable(reference: pandas.DataFrame, current: pandas.DataFrame) -> list[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -35,6 +37,7 @@ from tocsin.messages import COMMANDS, Command, PromoteReference
 from tocsin.transports import Message, encoded
 
 STOP_SECONDS = 2
+LAG_SECONDS = 10
 
 
 def create_front(settings: Settings, engines: Engines, public_url: str) -> Starlette:
@@ -63,6 +66,7 @@ def create_front(settings: Settings, engines: Engines, public_url: str) -> Starl
         report_directory=settings.data_directory / "reports",
         pages_per_30_days=settings.budget.pages_per_30_days,
         public_url=settings.public_url or public_url,
+        lag=Waiting(engines),
     )
 
     @asynccontextmanager
@@ -78,6 +82,24 @@ def create_front(settings: Settings, engines: Engines, public_url: str) -> Starl
         ],
         lifespan=lifespan,
     )
+
+
+class Waiting:
+    """Messages that are not dealt with yet, asked of the broker at most every ten seconds; None while it is away."""
+
+    def __init__(self, engines: Engines) -> None:
+        self._engines, self._at = engines, -math.inf
+        self._known: int | None = None
+
+    def __call__(self) -> int | None:
+        """The figure; blocks."""
+        if time.monotonic() - self._at > LAG_SECONDS:
+            try:
+                self._known = sum(each.waiting for each in audit(self._engines.store, self._engines.bootstrap))
+            except (TopicError, StoreError):
+                self._known = None
+            self._at = time.monotonic()
+        return self._known
 
 
 def control_routes(settings: Settings, engines: Engines) -> list[Route]:

@@ -1,7 +1,7 @@
 """The whole of tocsin, composed: read this first.
 
     services ─▶ gateway ─▶ tocsin.interactions ─▶ SCORE ─▶ tocsin.signals ─▶ WATCH ─▶ tocsin.pages ─▶ RESPOND ─▶ people,
-                                                    │                         │                         │      retraining
+                                                    │                         │                         │     retraining
                                                     └──────────────────── ClickHouse ───────────────────┴─▶ web pages
 
 `tocsin up` runs all roles in one process, `tocsin worker` and `tocsin gateway` one each; nothing but settings differs.

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+import shutil
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +45,32 @@ async def deliver(around: Surroundings) -> None:
     by_target: dict[str, list[Notification]] = {}
     for row in due:
         by_target.setdefault(row.target, []).append(row)
-    await asyncio.gather(*(asyncio.to_thread(_send, around, rows) for rows in by_target.values()))
+    await asyncio.gather(*(_in_daemon_thread(partial(_send, around, rows)) for rows in by_target.values()))
+
+
+async def _in_daemon_thread(work: Callable[[], None]) -> None:
+    """Like `asyncio.to_thread`, but the process need not wait for it to end: a target may hang for half a minute.
+
+    What it was sending stays in the outbox and is sent again at the next start.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def settle(error: StoreUnavailable | None) -> None:
+        if not done.done():
+            done.set_result(None) if error is None else done.set_exception(error)
+
+    def run() -> None:
+        error: StoreUnavailable | None = None
+        try:
+            work()
+        except StoreUnavailable as unavailable:
+            error = unavailable
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, error)
+
+    threading.Thread(target=run, name="notify", daemon=True).start()
+    await done
 
 
 def _send(around: Surroundings, rows: Iterable[Notification]) -> None:
@@ -136,7 +165,14 @@ class Reports:
 
     def __init__(self, around: Surroundings, directory: Path) -> None:
         self._around, self._directory, self._tried = around, directory, set[str]()
+        self._cancelled = threading.Event()
+        for draft in directory.glob(".report-*"):  # of a process that was killed
+            shutil.rmtree(draft, ignore_errors=True)
         self._recovery = Recovery(around.store)
+
+    def cancel(self) -> None:
+        """Give up the report in the making; it is made at the next start."""
+        self._cancelled.set()
 
     async def make(self) -> None:
         """One report, if one is due."""
@@ -166,7 +202,8 @@ class Reports:
             raise ReportFailed("its application has no reference")
         reference = self._recovery.interactions_by_id(members[-1][-SAMPLE:])
         current = self._recovery.interactions_since(row["application"], row["began_at"], SAMPLE)
-        make_report([each["signals"] for each in reference], [each["signals"] for each in current], out)
+        scores = [[each["signals"] for each in rows] for rows in (reference, current)]
+        make_report(*scores, out, cancelled=self._cancelled)
 
     def _link(self, incident_id: str, name: str) -> None:
         row = self._recovery.incident(incident_id)
@@ -177,9 +214,12 @@ class Reports:
 
 async def do_chores(around: Surroundings, runs: Runs | None, reports: Reports) -> None:
     """For ever: send, start, follow, report; at once when there is work, otherwise every two seconds."""
-    async with asyncio.TaskGroup() as group:
-        group.create_task(_for_ever(around, runs))
-        group.create_task(_report_for_ever(reports))
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_for_ever(around, runs))
+            group.create_task(_report_for_ever(reports))
+    finally:
+        reports.cancel()
 
 
 async def _for_ever(around: Surroundings, runs: Runs | None) -> None:

@@ -132,10 +132,12 @@ class ApplicationMonitor:
                 pending = []
         return events + self._advance(pending, sharing)
 
-    def rearm(self) -> None:
+    def rearm(self) -> list[Event]:
         """An incident was resolved: every stream starts afresh against its reference."""
-        if self.reference:
-            self.states = {name: detector.start() for name, detector in self.reference.detectors.items()}
+        if self.reference is None:
+            return []
+        self.states = {name: detector.start() for name, detector in self.reference.detectors.items()}
+        return self._shown(self.clock + 0.001)  # a millisecond after the last point, which it would replace
 
     def propose(self, run_id: str, model_version: str) -> None:
         """Collect a reference from the traffic that follows."""
@@ -271,8 +273,8 @@ class ApplicationMonitor:
         assert self.reference is not None
         return {name: detector.read(self.states[name]) for name, detector in self.reference.detectors.items()}
 
-    def _shown(self) -> list[Event]:
-        at = self.clock
+    def _shown(self, at: float | None = None) -> list[Event]:
+        at = self.clock if at is None else at
         if self.reference is None:
             learned, wanted = self.learning.distinct() if self.learning else 0, self.rules.reference_units
             return [Shown(self.application, LEARNING, at, learned, min(1.0, learned / wanted), latched=False)]

@@ -44,7 +44,7 @@ class PartitionMonitor:
                 case Joined():
                     self.sharing.add(message.application)
                 case Rearm():
-                    self._monitor(message.application).rearm()
+                    events += self._monitor(message.application).rearm()
                 case Propose():
                     self._monitor(message.application).propose(message.run_id, message.model_version)
                 case Promote():

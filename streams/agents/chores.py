@@ -202,8 +202,8 @@ class Reports:
             raise ReportFailed("its application has no reference")
         reference = self._recovery.interactions_by_id(members[-1][-SAMPLE:])
         current = self._recovery.interactions_since(row["application"], row["began_at"], SAMPLE)
-        scores = [[each["signals"] for each in rows] for rows in (reference, current)]
-        make_report(*scores, out, cancelled=self._cancelled)
+        before, now = ([each["signals"] for each in rows] for rows in (reference, current))
+        make_report(before, now, out, cancelled=self._cancelled)
 
     def _link(self, incident_id: str, name: str) -> None:
         row = self._recovery.incident(incident_id)

@@ -1,0 +1,185 @@
+"""The store over HTTP, against a server that is chDB behind ClickHouse's HTTP interface."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import clickhouse_connect
+import httpx
+import numpy as np
+import pytest
+
+from sinks.clickhouse import Store, StoreRejected, StoreUnavailable
+from sinks.migrations import migrations
+from streams.engines.broker import free_port
+
+pytestmark = pytest.mark.integration
+
+FRONT = Path(__file__).parents[1] / "clickhouse_http.py"
+START_SECONDS = 30
+VECTOR = np.linspace(-1, 1, 384, dtype=np.float32)
+VALUES: dict[str, Any] = {  # two of each type that a table of ours has
+    "String": ("wörds \0 and ; 'quotes'\n", "x" * 100_000),
+    "LowCardinality(String)": ("a", "b"),
+    "UInt8": (0, 1),
+    "UInt16": (1, 3650),
+    "UInt32": (0, 2**32 - 1),
+    "UInt64": (7, 2**63),
+    "Float64": (0.25, -1e300),
+    "Nullable(Float64)": (None, 0.5),
+    "DateTime64(3, 'UTC')": (datetime(2026, 3, 1, 12, 0, 0, 123_000, UTC), datetime(2030, 1, 1, tzinfo=UTC)),
+    "Nullable(DateTime64(3, 'UTC'))": (None, datetime(2026, 3, 1, tzinfo=UTC)),
+    "Array(String)": ([], ["one", "two"]),
+    "Array(LowCardinality(String))": (["cut"], []),
+    "Array(BFloat16)": (VECTOR, -VECTOR),
+    "Map(LowCardinality(String), String)": ({}, {"region": "eu"}),
+    "Map(LowCardinality(String), Float64)": ({"toxicity": 0.25, "length": 3.0}, {}),
+    "Map(LowCardinality(String), LowCardinality(String))": ({"language": "en"}, {}),
+}
+
+
+class Server:
+    """The server as a process; it can be killed and started again on the same data."""
+
+    def __init__(self, directory: Path) -> None:
+        self.port, self._directory = free_port(), directory
+
+    def start(self) -> None:
+        self._process = subprocess.Popen([sys.executable, str(FRONT), str(self._directory), str(self.port)])
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                httpx.get(f"http://127.0.0.1:{self.port}/ping").raise_for_status()
+                return
+            except httpx.HTTPError:
+                assert self._process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.05)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    started = Server(tmp_path_factory.mktemp("server"))
+    started.start()
+    yield started
+    started.kill()
+
+
+@pytest.fixture
+def store(server: Server) -> Iterator[Store]:
+    opened = Store.server("127.0.0.1", server.port, "tocsin", "secret", False, f"test_{uuid.uuid4().hex}")
+    opened.migrate()
+    yield opened
+    opened.close()
+
+
+def count(store: Store, table: str) -> int:
+    return int(store.query(f"SELECT count() AS rows FROM {table}")[0]["rows"])
+
+
+def test_migrating_a_server_again_changes_nothing(store: Store) -> None:
+    store.migrate()
+    applied = store.query("SELECT version FROM schema_migrations FINAL ORDER BY version")
+    assert [row["version"] for row in applied] == [migration.version for migration in migrations()]
+
+
+def test_rows_of_every_table_come_back_as_they_were_stored(store: Store) -> None:
+    columns = store.query("SELECT table, name, type FROM system.columns WHERE database = currentDatabase()")
+    tables = sorted({column["table"] for column in columns})
+    assert {"interactions", "ledger", "detector_states", "retraining_runs"} <= set(tables)
+    for table in tables:
+        types = {column["name"]: column["type"] for column in columns if column["table"] == table}
+        rows = [{name: VALUES[kind][i] for name, kind in types.items()} for i in range(2)]
+        store.insert(table, rows)
+        version = "version IN (0, 4294967295)" if table == "schema_migrations" else "1"
+        found = store.query(f"SELECT * FROM {table} WHERE {version}")
+        for name in types:
+            _assert_same(table, name, [row[name] for row in found], [row[name] for row in rows])
+
+
+def _assert_same(table: str, name: str, found: list[Any], stored: list[Any]) -> None:
+    if isinstance(stored[0], np.ndarray):  # bfloat16 keeps 8 bits
+        found, stored = ([np.round(np.asarray(value), 1).tolist() for value in values] for values in (found, stored))
+    assert sorted(map(repr, found)) == sorted(map(repr, stored)), f"{table}.{name}"
+
+
+def test_a_repeated_insert_with_the_same_token_stores_nothing(store: Store) -> None:
+    for token in ("a", "a", "b"):
+        store.insert("feedback", [{"feedback_id": "1"}], token=token)
+    assert count(store, "feedback") == 2
+
+
+def test_what_is_at_fault_itself_is_rejected_and_the_rest_is_unavailability(store: Store) -> None:
+    for sql in ("SELEC 1", "SELECT nonsense FROM pages", "SELECT {x:UInt8}"):
+        with pytest.raises(StoreRejected):
+            store.query(sql)
+    with pytest.raises(StoreRejected, match="column rating"):
+        store.insert("feedback", [{"rating": "secret"}])
+    with pytest.raises(StoreUnavailable, match="nowhere"):
+        store.query("SELECT * FROM nowhere")
+    assert store.query("SELECT {v:String} AS v", {"v": "'; DROP TABLE pages; --"}) == [{"v": "'; DROP TABLE pages; --"}]
+
+
+def test_a_read_beyond_its_limits_is_rejected(store: Store) -> None:
+    with pytest.raises(StoreRejected, match="TOO_MANY_ROWS_OR_BYTES"):
+        store.query("SELECT number FROM numbers(10000000)")
+
+
+def test_a_client_that_compresses_its_body_is_understood(server: Server, store: Store) -> None:
+    client = clickhouse_connect.get_client(host="127.0.0.1", port=server.port, compress="lz4", database=store._database)
+    client.insert("feedback", [["a", None], ["b", 0.5]], column_names=["feedback_id", "rating"])
+    assert store.query("SELECT rating FROM feedback ORDER BY feedback_id") == [{"rating": None}, {"rating": 0.5}]
+    client.close()
+
+
+def test_a_server_that_is_away_is_named_and_what_it_held_is_there_when_it_is_back(
+    server: Server, store: Store
+) -> None:
+    store.insert("feedback", [{"feedback_id": "kept"}])
+    server.kill()
+    for call in (
+        lambda: store.query("SELECT {secret:String} AS s", {"secret": "secret"}),
+        lambda: store.insert("feedback", [{"feedback_id": "x"}]),
+    ):
+        with pytest.raises(StoreUnavailable, match=f"ClickHouse at 127.0.0.1:{server.port}") as caught:
+            call()
+        assert "secret" not in str(caught.value)
+    server.start()
+    assert store.query("SELECT feedback_id FROM feedback") == [{"feedback_id": "kept"}]
+
+
+def test_a_server_that_is_killed_under_load_has_each_row_once_when_it_is_back(server: Server, store: Store) -> None:
+    batches, stored = 60, 0
+
+    def load() -> None:
+        nonlocal stored
+        while stored < batches:
+            rows = [{"feedback_id": f"{stored}-{i}", "text": "x" * 1_000} for i in range(500)]
+            try:
+                store.insert("feedback", rows, token=str(stored))
+                stored += 1
+            except StoreUnavailable:
+                time.sleep(0.05)
+
+    loading = threading.Thread(target=load)
+    loading.start()
+    for share in (0.2, 0.6):
+        deadline = time.monotonic() + START_SECONDS
+        while stored < batches * share and time.monotonic() < deadline:
+            time.sleep(0.005)
+        server.kill()
+        server.start()
+    loading.join(START_SECONDS)
+    ids = store.query("SELECT count() AS rows, uniqExact(feedback_id) AS ids FROM feedback")
+    assert ids == [{"rows": batches * 500, "ids": batches * 500}]

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError, DataError, ProgrammingError
+from clickhouse_connect.driver.exceptions import ClickHouseError, DataError, OperationalError, ProgrammingError
 
 from sinks.columns import ColumnRefused, arrow_table
 from sinks.migrations import Migration, migrations
@@ -72,8 +72,10 @@ class StoreIncompatible(StoreError):
     """The database was made by another version of the program."""
 
 
-def _translated(error: ClickHouseError, reading: bool) -> StoreError:
+def _translated(error: ClickHouseError, reading: bool, where: str) -> StoreError:
     code: int | None = getattr(error, "code", None)
+    if code is None and isinstance(error, OperationalError):  # its text quotes the address, with our parameters in it
+        return StoreUnavailable(f"no answer from {where}")
     what = f"{getattr(error, 'name', None) or type(error).__name__} ({code})"
     if reading and code is not None:  # of an insert the engine quotes the content, which belongs in no log
         what = f"{what}: {str(error).partition(chr(10))[0]}"
@@ -106,9 +108,8 @@ class Store:
     after `StoreUnavailable` the rows may be there, and the same call with the same token stores them once.
     """
 
-    def __init__(self, connect: Callable[[], Client], database: str) -> None:
-        self._connect = connect
-        self._database = database
+    def __init__(self, connect: Callable[[], Client], database: str, where: str) -> None:
+        self._connect, self._database, self._where = connect, database, where
         self._local = threading.local()
         self._clients: weakref.WeakSet[Client] = weakref.WeakSet()
         self._types: dict[str, dict[str, str]] = {}
@@ -122,7 +123,11 @@ class Store:
             StoreUnavailable: the directory cannot be made or written.
         """
         _check_free(path)
-        return cls(lambda: clickhouse_connect.get_client(interface="chdb", path=str(path), tz_mode="aware"), database)
+
+        def connect() -> Client:
+            return clickhouse_connect.get_client(interface="chdb", path=str(path), tz_mode="aware")
+
+        return cls(connect, database, f"the embedded engine at {path}")
 
     @classmethod
     def server(cls, host: str, port: int, user: str, password: str, secure: bool, database: str) -> Store:
@@ -141,7 +146,7 @@ class Store:
                 autogenerate_session_id=False,  # a session would let no two requests run at once
             )
 
-        return cls(connect, database)
+        return cls(connect, database, f"ClickHouse at {host}:{port}")
 
     def _client(self) -> Client:
         """This thread's client, made if it has none or if its last call failed."""
@@ -162,7 +167,7 @@ class Store:
         except ClickHouseError as error:
             # chDB would answer this client's next query with what is left of the one that failed
             self._local.spoilt = True
-            raise _translated(error, reading) from None
+            raise _translated(error, reading, self._where) from None
         except OSError as error:  # a full disk under the file that an insert goes through
             raise StoreUnavailable(type(error).__name__) from None
 

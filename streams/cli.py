@@ -35,7 +35,7 @@ DataDirectory = Annotated[Path | None, typer.Option("--data", help="Data directo
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Port = Annotated[int | None, typer.Option("--port", help="Port of gateway and pages; overrides gateway.port.")]
 
-screen = Console(highlight=False)
+screen = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 notes = Console(stderr=True, highlight=False)
 
 
@@ -86,9 +86,8 @@ def up(config: ConfigFile = None, data: DataDirectory = None, port: Port = None)
         log_to_stderr(settings.log_level)
 
         def announce(url: str) -> None:
-            screen.print(
-                f"tocsin is up: pages and gateway at {url} (data in {settings.data_directory}). Ctrl-C ends it."
-            )
+            screen.print(f"tocsin is up: pages and gateway at {url}")
+            screen.print(f"data in {settings.data_directory}; Ctrl-C ends it")
 
         with open_engines(settings) as engines:
             asyncio.run(serve(settings, engines, ROLES, gateway=True, announce=announce))
@@ -206,14 +205,15 @@ def audit(config: ConfigFile = None, data: DataDirectory = None, as_json: AsJson
     if as_json:
         print_json(found)
     else:
-        _print_table(found["partitions"] + [{"topic": "total", "partition": "", **found["total"]}])
+        used = [each for each in found["partitions"] if each["produced"]]
+        _print_table([*used, {"topic": "total", "partition": "", **found["total"]}])
         screen.print("exact: nothing is lost" if found["exact"] else "NOT exact: messages are lost")
     raise typer.Exit(0 if found["exact"] else 1)
 
 
 @app.command()
 def sql(
-    query: Annotated[str, typer.Argument(help="One SELECT over the tables of docs/schema.md.")],
+    query: Annotated[str, typer.Argument(help="One SELECT over the tables of docs/tables.md.")],
     config: ConfigFile = None,
     data: DataDirectory = None,
     as_json: AsJson = False,

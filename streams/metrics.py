@@ -1,4 +1,4 @@
-"""Our own metrics, and what to do about each. Served by the gateway and the workers at `/metrics`."""
+"""Our own metrics, and what to do about each. Served at `/metrics` by the process that runs the gateway."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
--- The tables of tocsin. Columns, keys and what may be asked of them: docs/schema.md.
+-- The tables of tocsin. Columns, keys and what may be asked of them: docs/tables.md.
 -- Keys and partitions come from the event, so that a row written twice meets its copy.
 
 CREATE TABLE interactions

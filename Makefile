@@ -34,6 +34,7 @@ check: $(INSTALLED) ## ruff, mypy strict, import directions, exported schemas
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tocsin.schema docs/schema --check
+	$(BIN)/python -m streams.documentation docs --check
 
 heads: $(INSTALLED) ## train the shipped heads anew from ../shared/data (or DATA=…)
 	$(BIN)/python -m detectors.heads.train --data $(or $(DATA),../shared/data) --out detectors/heads

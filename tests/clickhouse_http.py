@@ -103,7 +103,7 @@ def main() -> None:
     directory, port = Path(sys.argv[1]), int(sys.argv[2])
     directory.mkdir(parents=True, exist_ok=True)
     engine = Connection(str(directory))  # the engine lives as long as one handle is open
-    uvicorn.run(create_front(str(directory)), port=port, log_level="warning", timeout_graceful_shutdown=2)
+    uvicorn.run(create_front(str(directory)), port=port, access_log=False, timeout_graceful_shutdown=2)
     engine.close()
 
 

@@ -114,7 +114,9 @@ def read_incident(reports: Reports, incident_id: str, now: datetime) -> Incident
     row = found[0]
     application, page_ids = row["application"], list(row["page_ids"])
     rows = reports.read("pages", application=application, page_ids=page_ids)
-    pages = tuple(Page.model_validate_json(one["explanation"]) for one in rows)
+    known = {one["page_id"]: one["explanation"] for one in rows}
+    # in the order in which they joined: the title is about the first one
+    pages = tuple(Page.model_validate_json(known[page_id]) for page_id in page_ids if page_id in known)
     exemplars, ordinary = (pages[0].exemplars, pages[0].ordinary) if pages else ([], [])
     ids = [one.interaction_id for one in (*exemplars, *ordinary)]
     texts = {one["interaction_id"]: one for one in reports.read("texts", application=application, interaction_ids=ids)}

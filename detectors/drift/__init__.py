@@ -33,7 +33,7 @@ class Batch:
     """Consecutive units of one stream.
 
     Attributes:
-        values: (n, d) float32 vectors, or (n,) float64 numbers; rows that are not finite are skipped.
+        values: (n, d) float32 unit vectors, or (n,) float64 numbers; rows that are no such thing are skipped.
         inflow: (n,) pages that each unit brings to this stream.
         uniforms: (n,) numbers in [0, 1) drawn from the units' ids; they break ties, so that a replay decides alike.
     """

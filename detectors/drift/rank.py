@@ -27,7 +27,7 @@ class RankReference:
 
     Attributes:
         units: N, how many values were fitted.
-        edges: (k,) distinct quantiles of the fit part, k <= 512; bin j holds edges[j-1] < x <= edges[j].
+        edges: (k,) distinct quantiles of the fit part and one below them, k <= 513; bin j: edges[j-1] < x <= edges[j].
         counts: (k + 1,) calibration values in each bin.
         rate: share of non-zero values if the fit part holds only 0 and 1, else -1.
         mean: of all N values.
@@ -53,7 +53,8 @@ def fit(values: FloatArray, *, seed: int = 0) -> RankReference:
         raise ReferenceRefused(f"a reference needs {LEAST_UNITS} finite values at least, there are {len(finite)}")
     shuffled = finite[np.random.default_rng(seed).permutation(len(finite))]
     cut = int(FIT_SHARE * len(shuffled))
-    edges = np.unique(np.quantile(shuffled[:cut], np.linspace(0, 1, EDGES)))
+    quantiles = np.quantile(shuffled[:cut], np.linspace(0, 1, EDGES))
+    edges = np.unique([np.nextafter(quantiles[0], -np.inf), *quantiles])  # what is below all that was seen stands alone
     binary = bool(np.isin(shuffled[:cut], (0, 1)).all())
     return RankReference(
         units=len(finite),
@@ -119,14 +120,14 @@ class RankDetector:
             units += 1
             below, here = int(counts[:bin_].sum()), int(counts[bin_])
             rank = (below + float(batch.uniforms[index]) * (here + 1)) / (seen + 1)
+            if not latched:  # what follows a page is not accepted traffic
+                counts[bin_] += 1
+                seen += 1
             inflow = float(batch.inflow[index])
             capital.bet(self.bets, rank, inflow, units, 1.0, latched)
             if capital.total >= 1 and not latched:
                 latched = True
                 alarms.append(Alarm(int(index), units, "rank", capital.total, inflow, capital.age(units)))
-            if not latched:  # what follows a page is not accepted traffic
-                counts[bin_] += 1
-                seen += 1
             calm = calm + 1 if capital.total < CALM else 0
             if latched and calm >= self.reference.units:
                 units, latched, calm, capital = 0, False, 0, Capital.empty(len(self.bets))

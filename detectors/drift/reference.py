@@ -7,6 +7,7 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detectors.drift import Float32Array, FloatArray, ReferenceRefused
 from detectors.drift.linear import product
@@ -60,11 +61,17 @@ class VectorReference:
         return 2 * product(vectors, self.centroids) - self.centroid_squares
 
 
+def usable(vectors: Float32Array) -> NDArray[np.bool_]:
+    """(n,) which rows are unit vectors: a text without words has none, and NaN or another scale is no vector at all."""
+    squares = np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64)
+    return np.asarray(np.abs(squares - 1) < 0.1)  # rounding to bfloat16 moves it by less than a hundredth
+
+
 def _check(vectors: Float32Array) -> None:
     if vectors.ndim != 2 or len(vectors) < LEAST_UNITS:
         raise ReferenceRefused(f"a reference needs {LEAST_UNITS} vectors at least, there are {len(vectors)}")
-    if not np.isfinite(vectors).all():
-        raise ReferenceRefused("a reference must be finite: some vectors hold NaN or infinity")
+    if not usable(vectors).all():
+        raise ReferenceRefused("a reference needs unit vectors: some are zero, not finite, or of another length")
     distinct = len(np.unique(vectors, axis=0))
     if distinct < 2 * CENTROIDS:
         raise ReferenceRefused(f"a reference needs {2 * CENTROIDS} distinct vectors at least, there are {distinct}")
@@ -78,7 +85,7 @@ def fit(vectors: Float32Array, *, seed: int = 0) -> VectorReference:
         seed: of the random split, the centroids and the bootstrap.
 
     Raises:
-        ReferenceRefused: too few, not finite, or nearly all the same.
+        ReferenceRefused: too few, not of unit length, or nearly all the same.
     """
     from sklearn.cluster import KMeans  # half a second to import, and only fitting needs it
     from sklearn.exceptions import ConvergenceWarning

@@ -9,7 +9,7 @@ import numpy as np
 
 from detectors.drift import CALM, Alarm, Batch, Float32Array, FloatArray
 from detectors.drift.bets import Bets, Capital
-from detectors.drift.reference import VectorReference
+from detectors.drift.reference import VectorReference, usable
 from detectors.drift.tail import SCALES, log_p, rates
 
 LOOKS_SHARE = 0.6
@@ -73,14 +73,14 @@ class VectorDetector:
     def update(self, state: VectorState, batch: Batch) -> tuple[VectorState, list[Alarm]]:
         """See `Detector.update`; `batch.values` is (n, d)."""
         vectors = np.asarray(batch.values, np.float32)
-        usable = np.flatnonzero(np.isfinite(vectors).all(axis=1) & (vectors != 0).any(axis=1))
-        features = self.reference.features(vectors[usable])
-        ranks = self._ranks(vectors[usable], batch.uniforms[usable])
+        rows = np.flatnonzero(usable(vectors))
+        features = self.reference.features(vectors[rows])
+        ranks = self._ranks(vectors[rows], batch.uniforms[rows])
         a, reuse = rates()[:, None], self._reuse()
         means, at_stake, looks = state.means.copy(), state.at_stake.copy(), state.look_evidence.copy()
         capital = Capital(state.capital.tolist(), state.capital_start.tolist())
         units, latched, calm, alarms = state.units, state.latched, state.calm, list[Alarm]()
-        for row, index in enumerate(usable):
+        for row, index in enumerate(rows):
             units += 1
             means += a * (features[row] - means)
             at_stake += batch.inflow[index]

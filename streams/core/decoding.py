@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Generic, Literal, TypeVar
 
 import orjson
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from tocsin.contracts import SCHEMA_VERSION, Feedback, Interaction, Turn
 
 Reason = Literal[
     "empty", "too_large", "not_json", "not_an_object", "unknown_version", "schema", "future", "too_old", "rejected"
 ]
+
+NAME = re.compile(r"[\w.\[\]-]{1,60}", re.ASCII)
 
 ParsedT = TypeVar("ParsedT")
 
@@ -105,8 +109,17 @@ def _parse(raw: bytes | None, adapter: TypeAdapter[ParsedT], bounds: Bounds) -> 
 
 def _fields_at_fault(error: ValidationError) -> str:
     faults = error.errors(include_input=False, include_url=False, include_context=False)[:5]
-    places = (".".join(str(part) for part in fault["loc"])[:100] for fault in faults)
-    return "; ".join(f"{place}: {fault['msg']}" for place, fault in zip(places, faults, strict=True))
+    return "; ".join(f"{_place(fault)}: {_said(fault)}" for fault in faults)
+
+
+def _place(fault: ErrorDetails) -> str:
+    """The path to the field; a key that does not look like a name may be a text in the wrong place and is not shown."""
+    return ".".join(str(part) if NAME.fullmatch(str(part)) else "?" for part in fault["loc"])[:100]
+
+
+def _said(fault: ErrorDetails) -> str:
+    """What is wrong, in words that hold nothing of the message."""
+    return "unknown kind" if fault["type"] == "union_tag_invalid" else fault["msg"]
 
 
 def _cut(interaction: Interaction, limit: int) -> Interaction:

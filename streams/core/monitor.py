@@ -20,7 +20,7 @@ from detectors.drift.bets import Tails
 from streams.core.budget import Budget, elapsed
 from streams.core.explain import effect_of, exemplars_of, shifts_of
 from streams.core.reference import Reference, make_reference
-from streams.core.units import REPEAT_SIGNALS, VECTOR_STREAMS, Repeats, Sessions, Unit, to_unit, uniform
+from streams.core.units import REPEAT_SIGNALS, VECTOR_STREAMS, Repeats, Sessions, Unit, is_judged, to_unit, uniform
 from tocsin.messages import Exemplar, Moved, Page, Scored
 
 WINDOW = 512
@@ -127,7 +127,8 @@ class ApplicationMonitor:
             if not self.sessions.first(message.session_id):
                 continue
             pending.append(self._unit(message))
-            if self.learning or self.candidate or (self.units_seen + len(pending)) % SHOWN_EVERY == 0:
+            shown = (self.units_seen + len(pending)) % SHOWN_EVERY == 0
+            if self.learning or self.candidate or shown or self._is_foreign(pending[-1]):
                 events += self._advance(pending, sharing)
                 pending = []
         return events + self._advance(pending, sharing)
@@ -172,7 +173,8 @@ class ApplicationMonitor:
         if self.learning is not None:
             events += self._learn(units, sharing)
         else:
-            if self.candidate is None and self.reference and units[-1].encoder != self.reference.encoder:
+            known = self.proposed is not None and self.proposed.encoder == units[-1].encoder
+            if self.candidate is None and self._is_foreign(units[-1]) and not known:
                 self.propose(run_id="", model_version="")  # another encoder asks for another reference, and is no page
             if self.candidate is not None:
                 events += self._collect(units, sharing)
@@ -182,10 +184,13 @@ class ApplicationMonitor:
             events += self._shown()
         return events
 
+    def _is_foreign(self, unit: Unit) -> bool:
+        return self.reference is not None and unit.encoder != self.reference.encoder
+
     def _fit(self, learning: Learning, sharing: frozenset[str]) -> Reference:
         rate = self.rules.budget.pages_per_second(self.application, sharing)
         watched = dict(self.rules.watched) | dict.fromkeys(REPEAT_SIGNALS.values(), "up")
-        return make_reference(self.application, learning.units, learning.repeated, watched, rate, learning.run_id)
+        return make_reference(self.application, learning.units, watched, rate, learning.run_id)
 
     def _learn(self, units: list[Unit], sharing: frozenset[str]) -> list[Event]:
         assert self.learning is not None
@@ -264,9 +269,7 @@ class ApplicationMonitor:
         missing = np.full(len(self.reference.samples[stream][0]), np.nan, np.float32)
         rows = []
         for unit in units:
-            own = unit.encoder == self.reference.encoder
-            again = stream == "prompt" and unit.signals[REPEAT_SIGNALS[stream]] > 0
-            rows.append(unit.vectors[stream] if own and not again else missing)
+            rows.append(unit.vectors[stream] if is_judged(stream, unit, self.reference.encoder) else missing)
         return np.array(rows, np.float32)
 
     def _evidence(self) -> dict[str, float]:
@@ -286,7 +289,9 @@ class ApplicationMonitor:
     def _page(self, stream: str, alarm: Alarm, unit: Unit) -> Page:
         reference = self.reference
         assert reference is not None
-        window = [recent for recent in self.recent if recent.encoder == reference.encoder] or [unit]
+        window = list(self.recent)
+        if stream in VECTOR_STREAMS:
+            window = [recent for recent in window if is_judged(stream, recent, reference.encoder)]
         since = window[-min(alarm.age, len(window)) :]
         effect, share = effect_of(reference, stream, alarm, window)
         ordinary = [Exemplar(interaction_id=member, score=0.0) for member in reference.ordinary[stream]]

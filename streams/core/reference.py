@@ -16,7 +16,8 @@ from detectors.drift.bets import Tails
 from detectors.drift.rank import RankDetector, RankReference
 from detectors.drift.reference import LEAST_UNITS, VectorReference
 from detectors.drift.vectors import VectorDetector
-from streams.core.units import VECTOR_STREAMS, Unit
+from streams.core.budget import elapsed
+from streams.core.units import VECTOR_STREAMS, Unit, is_judged
 
 VERSION = 1
 SAMPLE = 256
@@ -90,7 +91,6 @@ class Reference:
 def make_reference(
     application: str,
     units: Sequence[Unit],
-    repeated: Sequence[bool],
     watched: Mapping[str, Tails],
     pages_per_second: float,
     run_id: str = "",
@@ -99,8 +99,7 @@ def make_reference(
 
     Args:
         application: whose.
-        units: at least 2,000, in order.
-        repeated: which of them repeat an earlier prompt; the prompt's stream leaves those out.
+        units: at least 2,000, in order, all of one encoder.
         watched: signals to watch, and on which side harm lies.
         pages_per_second: the application's share of the budget.
         run_id: the retraining run after which it was collected.
@@ -111,16 +110,14 @@ def make_reference(
     reference_id = str(uuid5(NAMESPACE_URL, f"tocsin:reference:{application}:{units[-1].interaction_id}"))
     seed = int(reference_id[:8], 16)
     signals = {name: np.array([unit.signals.get(name, np.nan) for unit in units]) for name in watched}
-    members = {name: list(range(len(units))) for name in VECTOR_STREAMS}
-    members["prompt"] = [i for i, again in enumerate(repeated) if not again]
     present = [name for name, values in signals.items() if np.isfinite(values).sum() >= LEAST_UNITS]
     first, last = min(unit.occurred_at for unit in units), max(unit.occurred_at for unit in units)
-    per_unit = pages_per_second * max(last - first, 1.0) / len(units) / (len(VECTOR_STREAMS) + len(present))
+    per_unit = pages_per_second * max(_seconds(units), 1.0) / len(units) / (len(VECTOR_STREAMS) + len(present))
     detectors: dict[str, StreamDetector] = {}
     ordinary: dict[str, tuple[str, ...]] = {}
     samples, refused = {}, {}
     for name in VECTOR_STREAMS:
-        rows = members[name]
+        rows = [i for i, unit in enumerate(units) if is_judged(name, unit, units[-1].encoder)]
         vectors = np.array([units[i].vectors[name] for i in rows], np.float32)
         try:
             fitted = reference.fit(vectors, seed=seed)
@@ -152,6 +149,15 @@ def make_reference(
         refused=refused,
         run_id=run_id,
     )
+
+
+def _seconds(units: Sequence[Unit]) -> float:
+    """Event time as the budget counts it: nothing for late units, an hour at most for a gap."""
+    clock, seconds = units[0].occurred_at, 0.0
+    for unit in units:
+        seconds += elapsed(clock, unit.occurred_at)
+        clock = max(clock, unit.occurred_at)
+    return seconds
 
 
 def dump(reference: Reference) -> bytes:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.drift.reference import usable
 from detectors.encoder.bfloat16 import from_bfloat16
 from tocsin.messages import Scored, unpack_vector
 
@@ -53,7 +55,7 @@ def to_unit(scored: Scored) -> Unit:
     model, template = scored.model, scored.prompt_template
     return Unit(
         interaction_id=scored.interaction_id,
-        occurred_at=scored.occurred_at.timestamp(),
+        occurred_at=_stored(scored.occurred_at).timestamp(),
         encoder=scored.encoder,
         vectors={name: from_bfloat16(np.frombuffer(unpack_vector(text), "<u2")) for name, text in packed.items()},
         signals=scored.signals,
@@ -66,14 +68,30 @@ def to_unit(scored: Scored) -> Unit:
     )
 
 
+def _stored(moment: datetime) -> datetime:
+    """To the millisecond, as the table keeps it: a unit that is read again after a restart must be the same."""
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
 def fields_of(
     attributes: Mapping[str, str], labels: Mapping[str, str], model: tuple[str, str], template: tuple[str, str]
 ) -> dict[str, str]:
     """What a change may be due to: attributes, labels (such as the language), model and template with version."""
     named = {"model": " ".join(part for part in model if part), "template": " ".join(part for part in template if part)}
-    return {f"attribute {name}": value for name, value in attributes.items()} | dict(labels) | {
-        name: value for name, value in named.items() if value
-    }
+    return (
+        {f"attribute {name}": value for name, value in attributes.items()}
+        | dict(labels)
+        | {name: value for name, value in named.items() if value}
+    )
+
+
+def is_judged(stream: str, unit: Unit, encoder: str) -> bool:
+    """Whether a vector stream counts a unit: a text with words, under its own encoder, and of the prompts no repeat.
+
+    References are made by the same rule: what one counts and the other does not would look like a change.
+    """
+    repeats = stream == "prompt" and unit.signals[REPEAT_SIGNALS[stream]] > 0
+    return unit.encoder == encoder and not repeats and bool(usable(unit.vectors[stream][None])[0])
 
 
 def uniform(interaction_id: str, stream: str) -> float:

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import clickhouse_connect
-import httpx
 import numpy as np
 import pytest
 
 from sinks.clickhouse import Store, StoreRejected, StoreUnavailable
 from sinks.migrations import migrations
 from streams.engines.broker import free_port
+from tests.program import CLICKHOUSE, Program, until
 
 pytestmark = pytest.mark.integration
 
-FRONT = Path(__file__).parents[1] / "clickhouse_http.py"
-START_SECONDS = 30
 VECTOR = np.tile(np.float32([-1, -0.5, 0, 0.25]), 96)  # numbers that bfloat16 keeps as they are
 VALUES: dict[str, Any] = {  # two of each type that a table of ours has
     "String": ("wörds \0 and ; 'quotes'\n", "x" * 100_000),
@@ -46,39 +41,21 @@ VALUES: dict[str, Any] = {  # two of each type that a table of ours has
 }
 
 
-class Server:
-    """The server as a process; it can be killed and started again on the same data."""
-
-    def __init__(self, directory: Path) -> None:
-        self.port, self._directory = free_port(), directory
-
-    def start(self) -> None:
-        self._process = subprocess.Popen([sys.executable, str(FRONT), str(self._directory), str(self.port)])
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                httpx.get(f"http://127.0.0.1:{self.port}/ping").raise_for_status()
-                return
-            except httpx.HTTPError:
-                assert self._process.poll() is None and time.monotonic() < deadline
-                time.sleep(0.05)
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
+@pytest.fixture(scope="module")
+def port() -> int:
+    return free_port()
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    started = Server(tmp_path_factory.mktemp("server"))
-    started.start()
-    yield started
-    started.kill()
+def server(tmp_path_factory: pytest.TempPathFactory, port: int) -> Iterator[Program]:
+    directory = tmp_path_factory.mktemp("server")
+    with Program([*CLICKHOUSE, "data", str(port)], directory, {}, ready="Uvicorn running") as started:
+        yield started.start().await_ready()
 
 
 @pytest.fixture
-def store(server: Server) -> Iterator[Store]:
-    opened = Store.server("127.0.0.1", server.port, "tocsin", "secret", False, f"test_{uuid.uuid4().hex}")
+def store(server: Program, port: int) -> Iterator[Store]:
+    opened = Store.server("127.0.0.1", port, "tocsin", "secret", False, f"test_{uuid.uuid4().hex}")
     opened.migrate()
     yield opened
     opened.close()
@@ -135,15 +112,15 @@ def test_a_read_beyond_its_limits_is_rejected(store: Store) -> None:
         store.query("SELECT number FROM numbers(10000000)")
 
 
-def test_a_client_that_compresses_its_body_is_understood(server: Server, store: Store) -> None:
-    client = clickhouse_connect.get_client(host="127.0.0.1", port=server.port, compress="lz4", database=store._database)
+def test_a_client_that_compresses_its_body_is_understood(port: int, store: Store) -> None:
+    client = clickhouse_connect.get_client(host="127.0.0.1", port=port, compress="lz4", database=store._database)
     client.insert("feedback", [["a", None], ["b", 0.5]], column_names=["feedback_id", "rating"])
     assert store.query("SELECT rating FROM feedback ORDER BY feedback_id") == [{"rating": None}, {"rating": 0.5}]
     client.close()
 
 
 def test_a_server_that_is_away_is_named_and_what_it_held_is_there_when_it_is_back(
-    server: Server, store: Store
+    server: Program, port: int, store: Store
 ) -> None:
     store.insert("feedback", [{"feedback_id": "kept"}])
     server.kill()
@@ -151,14 +128,14 @@ def test_a_server_that_is_away_is_named_and_what_it_held_is_there_when_it_is_bac
         lambda: store.query("SELECT {secret:String} AS s", {"secret": "secret"}),
         lambda: store.insert("feedback", [{"feedback_id": "x"}]),
     ):
-        with pytest.raises(StoreUnavailable, match=f"ClickHouse at 127.0.0.1:{server.port}") as caught:
+        with pytest.raises(StoreUnavailable, match=f"ClickHouse at 127.0.0.1:{port}") as caught:
             call()
         assert "secret" not in str(caught.value)
-    server.start()
+    server.start().await_ready()
     assert store.query("SELECT feedback_id FROM feedback") == [{"feedback_id": "kept"}]
 
 
-def test_a_server_that_is_killed_under_load_has_each_row_once_when_it_is_back(server: Server, store: Store) -> None:
+def test_a_server_that_is_killed_under_load_has_each_row_once_when_it_is_back(server: Program, store: Store) -> None:
     batches, stored = 60, 0
 
     def load() -> None:
@@ -174,11 +151,9 @@ def test_a_server_that_is_killed_under_load_has_each_row_once_when_it_is_back(se
     loading = threading.Thread(target=load)
     loading.start()
     for share in (0.2, 0.6):
-        deadline = time.monotonic() + START_SECONDS
-        while stored < batches * share and time.monotonic() < deadline:
-            time.sleep(0.005)
+        until(lambda enough=batches * share: stored >= enough, "some batches are stored")
         server.kill()
-        server.start()
-    loading.join(START_SECONDS)
+        server.start().await_ready()
+    loading.join(60)
     ids = store.query("SELECT count() AS rows, uniqExact(feedback_id) AS ids FROM feedback")
     assert ids == [{"rows": batches * 500, "ids": batches * 500}]

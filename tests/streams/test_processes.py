@@ -1,0 +1,237 @@
+"""The production shape: every role a process of its own, over Apache Kafka and a ClickHouse that answers HTTP.
+
+Commands and settings are those of docker-compose.yml; addresses and secrets are the test's.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from kafka import KafkaAdminClient
+
+from sinks.clickhouse import Store
+from streams.access import new_key
+from streams.engines.broker import free_port
+from streams.pipeline import ROLES
+from tests.program import CLICKHOUSE, TOCSIN, Program, tocsin, until
+from tocsin.messages import TOPICS
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parents[2]
+SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+ORDINARY, CHANGED = 2_300, 400
+REFERENCE_UNITS = 2_000
+STOP_SECONDS = 5
+BATCH = 100
+
+OPENINGS = ("How do I", "Can you help me to", "I would like to", "Please tell me how to", "What is the best way to")
+VERBS = ("return", "repair", "exchange", "order", "assemble", "cancel", "track", "clean", "insure", "compare")
+THINGS = ("a bicycle", "the blue lamp", "my laptop", "a garden chair", "two tickets", "the coffee machine", "a jacket")
+WHEN = ("before Friday", "without a receipt", "from abroad", "for my mother", "at the shop in town", "as a gift", "online")
+ENDS = ("?", ", and what does it cost?", ", please?", " if it is broken?", ", or is it too late?", " with a voucher?")
+INSULTS = ("you worthless idiot", "you stupid piece of junk", "shut up, moron", "you pathetic clown", "damn you, loser")
+
+
+class Receiver:
+    """Where notifications arrive; `ids` holds each in order, repeats included."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        ids = self.ids
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                ids.append(self.headers["X-Tocsin-Id"])
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.url = f"json://127.0.0.1:{self._server.server_address[1]}/"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class Production:
+    """The services of docker-compose.yml as processes, each with a directory of its own."""
+
+    def __init__(self, directory: Path, kafka: str, receiver: Receiver, stack: ExitStack) -> None:
+        self._directory, self._stack = directory, stack
+        self.key, hashed = new_key()
+        keys = [{"name": "test", "sha256": hashed, "scopes": ["publish", "read"]}]
+        self._secrets = {
+            "TOCSIN_GATEWAY__KEYS": json.dumps(keys),
+            "TOCSIN_GATEWAY__LOGIN_USER": "operator",
+            "TOCSIN_GATEWAY__LOGIN_SHA256": "0" * 64,
+            "TOCSIN_NOTIFICATION__URLS": json.dumps([receiver.url]),
+        }
+        self.clickhouse_port, self._gateway_port = free_port(), free_port()
+        self._places = {
+            "TOCSIN_BROKER__BOOTSTRAP": kafka,
+            "TOCSIN_CLICKHOUSE__HOST": "127.0.0.1",
+            "TOCSIN_CLICKHOUSE__PORT": str(self.clickhouse_port),
+            "TOCSIN_GATEWAY__HOST": "127.0.0.1",
+            "TOCSIN_GATEWAY__PORT": str(self._gateway_port),
+            "TOCSIN_WATCH__REFERENCE_UNITS": str(REFERENCE_UNITS),
+            "TOCSIN_DISK_FREE_BYTES": "0",
+        }
+        arguments = [*CLICKHOUSE, "data", str(self.clickhouse_port)]
+        self.clickhouse = stack.enter_context(Program(arguments, directory / "clickhouse", {}, "Uvicorn running"))
+        self.clickhouse.start().await_ready()
+        self.store = Store.server("127.0.0.1", self.clickhouse_port, "tocsin", "", False, "tocsin")
+        stack.callback(self.store.close)
+        self.store.migrate()
+        self.gateway = self.service("gateway")
+        self.workers = {role: self.service(role) for role in ROLES}
+        for program in self.programs:
+            program.start()
+        for program in self.programs:
+            program.await_ready()
+        self.client = httpx.Client(
+            base_url=f"http://127.0.0.1:{self._gateway_port}",
+            headers={"Authorization": f"Bearer {self.key}"},
+            timeout=30,
+        )
+        stack.callback(self.client.close)
+
+    @property
+    def programs(self) -> list[Program]:
+        return [self.gateway, *self.workers.values()]
+
+    def settings(self, name: str) -> dict[str, str]:
+        """A service's variables as docker-compose.yml gives them, filled in."""
+
+        def filled_in(value: str) -> str:
+            return re.sub(r"\$\{(\w+)(?::[?-]([^}]*))?\}", lambda found: self._secrets.get(found[1], found[2]), value)
+
+        named = {variable: filled_in(value) for variable, value in SERVICES[name]["environment"].items()}
+        return named | self._places | {"TOCSIN_DATA_DIRECTORY": "data"}
+
+    def service(self, name: str, copy: int = 1) -> Program:
+        """A service, not started yet."""
+        command = [*TOCSIN, *SERVICES[name]["command"][1:]]
+        program = Program(command, self._directory / f"{name}{copy}", self.settings(name), ready=" runs ")
+        return self._stack.enter_context(program)
+
+    def publish(self, interactions: Sequence[dict[str, Any]]) -> None:
+        for begin in range(0, len(interactions), BATCH):
+            answer = self.client.post("/v1/interactions", json=interactions[begin : begin + BATCH])
+            assert answer.status_code == 202, answer.text
+
+    def count(self, sql: str) -> int:
+        return int(self.store.query(f"SELECT count() AS n FROM {sql}")[0]["n"])
+
+    def audit(self) -> dict[str, Any]:
+        answer = self.client.get("/v1/audit")
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    def settle(self) -> None:
+        """Wait until everything is dealt with, twice: what one stage has may be on its way to the next."""
+        for _ in range(2):
+            until(lambda: self.audit()["total"]["waiting"] == 0, "everything is dealt with")
+        until(lambda: not self.count("notifications FINAL WHERE state = 'pending'"), "everybody is told")
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    opened = Receiver()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def production(kafka: str, tmp_path: Path, receiver: Receiver) -> Iterator[Production]:
+    _without_topics(kafka)
+    with ExitStack() as stack:
+        yield Production(tmp_path, kafka, receiver, stack)
+
+
+def _without_topics(kafka: str) -> None:
+    """Other tests share the broker; what they left in our topics is no concern of these."""
+    admin = KafkaAdminClient(bootstrap_servers=kafka)
+    there = set(admin.list_topics()) & set(TOPICS)
+    if there:
+        admin.delete_topics(list(there))
+    until(lambda: not set(admin.list_topics()) & set(TOPICS), "the topics are gone")
+    admin.close()
+
+
+def traffic(count: int, changed: int) -> list[dict[str, Any]]:
+    """Ordinary requests, the last of them insulting, over thirty days that end now."""
+    dice, now = random.Random(0), datetime.now(UTC)
+    found = []
+    for i in range(count):
+        verb, thing = dice.choice(VERBS), dice.choice(THINGS)
+        prompt = f"{dice.choice(OPENINGS)} {verb} {thing} {dice.choice(WHEN)}{dice.choice(ENDS)}"
+        if i >= count - changed:
+            prompt = f"{dice.choice(INSULTS).capitalize()}, {verb} {thing} yourself, {dice.choice(INSULTS)}!"
+        response = f"To {verb} {thing}, go to page {dice.randrange(500)} {dice.choice(WHEN)}."
+        found.append(
+            {
+                "interaction_id": f"i-{i}",
+                "application": "shop",
+                "occurred_at": (now - timedelta(days=30) * (1 - (i + 1) / count)).isoformat(),
+                "prompt": prompt,
+                "response": response,
+                "latency_ms": dice.lognormvariate(6, 0.5),
+            }
+        )
+    return found
+
+
+def test_nothing_is_lost_or_told_twice_when_workers_are_killed_and_join(
+    production: Production, receiver: Receiver
+) -> None:
+    interactions = traffic(ORDINARY + CHANGED, CHANGED)
+    score, watch = production.workers["score"], production.workers["watch"]
+    second = production.service("score", copy=2)
+
+    production.publish(interactions[:1_500])
+    until(lambda: production.count("interactions") > 300, "some are stored")
+    score.kill()
+    production.publish(interactions[1_500:])
+    score.start()
+    until(lambda: production.count("interactions") > 900, "the restarted worker goes on")
+    second.start()
+    until(lambda: production.count("detector_states FINAL WHERE application = 'shop'") == 1, "a snapshot")
+    watch.kill()
+    watch.start()
+    production.settle()
+
+    total = production.audit()["total"]
+    assert (total["lost"], total["waiting"], total["dead_lettered"], total["duplicate"]) == (0, 0, 0, 0)
+    assert total["stored"] == total["produced"]
+    assert production.count("interactions") == production.count("interactions FINAL") == len(interactions)
+    _assert_everybody_was_told_once(production, receiver)
+
+
+def _assert_everybody_was_told_once(production: Production, receiver: Receiver) -> None:
+    pages = production.store.query("SELECT page_id FROM pages FINAL")
+    incidents = production.store.query("SELECT incident_id, page_ids FROM incidents FINAL")
+    notified = production.store.query("SELECT notification_id, page_id, state FROM notifications FINAL")
+    assert pages and incidents
+    assert {page["page_id"] for page in pages} == {page for row in incidents for page in row["page_ids"]}
+    assert {row["state"] for row in notified} == {"delivered"}
+    assert {row["page_id"] for row in notified} <= {page["page_id"] for page in pages}
+    assert Counter(receiver.ids) == Counter(row["notification_id"] for row in notified)

@@ -73,13 +73,20 @@ def signals_page() -> str:
         lines.append(f"| `{name}` | {output.kind} | {output.unit} | {threshold} | {worse} | {output.description} |")
     for name in sorted(REPEAT_SIGNALS.values()):
         lines.append(f"| `{name}` | binary | | | higher | repeats one of the last 256 (cosine above .98) |")
-    lines += ["", "Labels, which are words and not numbers: " + ", ".join(f"`{name}`" for name in signal_labels()) + ".", ""]
-    return "\n".join(lines)
+    labels = ", ".join(f"`{name}`" for name in signal_labels())
+    return "\n".join([*lines, "", f"Labels, which are words and not numbers: {labels}.", ""])
 
 
 def metrics_page() -> str:
     """Every metric of our own."""
-    lines = ["# Metrics", "", "Served at `/metrics`, in Prometheus' format, by the process that runs the gateway.", "", "| metric | what it says |", "|---|---|"]
+    lines = [
+        "# Metrics",
+        "",
+        "Served at `/metrics`, in Prometheus' format, by the process that runs the gateway.",
+        "",
+        "| metric | what it says |",
+        "|---|---|",
+    ]
     for value in vars(metrics).values():
         if isinstance(value, MetricWrapperBase):
             lines.append(f"| `{value._name}` | {value._documentation} |")

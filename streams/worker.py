@@ -15,6 +15,7 @@ from typing import Any
 
 import faust
 from aiokafka.errors import KafkaError
+from mode.supervisors import CrashingSupervisor
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from sinks.clickhouse import StoreUnavailable
@@ -54,6 +55,8 @@ def create_worker(
         topic_allow_declare=False,
         consumer_auto_offset_reset="earliest",
         stream_wait_empty=True,
+        # by default an agent that failed is started again, behind the batch that it failed on
+        agent_supervisor=CrashingSupervisor,
         broker_session_timeout=settings.broker.session_timeout_seconds,
         broker_heartbeat_interval=settings.broker.session_timeout_seconds / 6,
         broker_commit_interval=1.0,

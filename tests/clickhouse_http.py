@@ -1,8 +1,9 @@
 """An HTTP front of chDB, for tests: `python tests/clickhouse_http.py DIRECTORY PORT`.
 
 It speaks as much of ClickHouse's HTTP interface as clickhouse-connect asks of a server: the statement in `query` and
-the body joined, values in `param_*`, settings in the other parameters, compressed bodies, errors with their code. An
-embedded engine belongs to one process, so several that are to share a database share this one. It knows no users.
+the body joined, values in `param_*`, settings in the other parameters, either as a form, compressed bodies, errors with
+their code. An embedded engine belongs to one process, so several that are to share a database share this one. It knows
+no users.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from email import message_from_bytes
 from pathlib import Path
 
 import lz4.frame  # type: ignore[import-untyped]
@@ -72,6 +74,17 @@ def _insert(handle: Connection, insert: re.Match[bytes], data: bytes) -> Respons
     return Response(headers={"X-ClickHouse-Timezone": "UTC", "X-ClickHouse-Summary": written})
 
 
+def _form(kind: str, body: bytes) -> dict[str, str]:
+    """The fields of a form; clients send long values so, because an address has a limit."""
+    message = message_from_bytes(b"Content-Type: " + kind.encode() + b"\r\n\r\n" + body)
+    fields = {}
+    for part in message.walk():
+        name, value = part.get_param("name", header="content-disposition"), part.get_payload(decode=True)
+        if isinstance(name, str) and isinstance(value, bytes):
+            fields[name] = value.decode()
+    return fields
+
+
 def _quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
@@ -90,7 +103,11 @@ def create_front(path: str) -> Starlette:
         decompress = DECOMPRESS.get(request.headers.get("content-encoding", "identity"))
         if decompress is None:
             return _failed("Code: 638. DB::Exception: unknown compression of the body")
-        return await run_in_threadpool(run, path, request.query_params, decompress(await request.body()))
+        parameters, body = dict(request.query_params), decompress(await request.body())
+        kind = request.headers.get("content-type", "")
+        if kind.startswith("multipart/form-data"):
+            parameters, body = parameters | _form(kind, body), b""
+        return await run_in_threadpool(run, path, parameters, body)
 
     async def ping(_: Request) -> Response:
         return PlainTextResponse("Ok.\n")

@@ -26,7 +26,7 @@ from sinks.clickhouse import Store
 from streams.access import new_key
 from streams.engines.broker import free_port
 from streams.pipeline import ROLES
-from tests.program import CLICKHOUSE, TOCSIN, Program, tocsin, until
+from tests.program import CLICKHOUSE, TOCSIN, Program, until
 from tocsin.messages import TOPICS
 
 pytestmark = pytest.mark.integration
@@ -41,7 +41,7 @@ BATCH = 100
 OPENINGS = ("How do I", "Can you help me to", "I would like to", "Please tell me how to", "What is the best way to")
 VERBS = ("return", "repair", "exchange", "order", "assemble", "cancel", "track", "clean", "insure", "compare")
 THINGS = ("a bicycle", "the blue lamp", "my laptop", "a garden chair", "two tickets", "the coffee machine", "a jacket")
-WHEN = ("before Friday", "without a receipt", "from abroad", "for my mother", "at the shop in town", "as a gift", "online")
+WHEN = ("before Friday", "without a receipt", "from abroad", "for my mother", "at the shop in town", "as a gift")
 ENDS = ("?", ", and what does it cost?", ", please?", " if it is broken?", ", or is it too late?", " with a voucher?")
 INSULTS = ("you worthless idiot", "you stupid piece of junk", "shut up, moron", "you pathetic clown", "damn you, loser")
 
@@ -60,7 +60,7 @@ class Receiver:
                 self.send_response(200)
                 self.end_headers()
 
-            def log_message(self, format: str, *args: object) -> None:
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the name is the base class's
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

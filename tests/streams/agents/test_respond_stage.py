@@ -1,0 +1,195 @@
+"""RESPOND on a real broker and a real store, with a real receiver and a real job: page, people, run, report, reference."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from kafka import KafkaConsumer, TopicPartition
+
+from sinks.clickhouse import Store
+from sinks.notification import Notifier
+from sinks.retraining import Options, build_target
+from streams.agents.chores import Runs, deliver
+from streams.agents.respond import Surroundings, respond_handlers
+from streams.demo.receiver import Receiver
+from streams.publisher import Publisher
+from streams.settings import Settings
+from tests.streams.agents.conftest import Topic
+from tocsin.contracts import now
+from tocsin.messages import (
+    COMMANDS,
+    PAGES,
+    SIGNALS,
+    SIGNALS_MESSAGE,
+    Acknowledge,
+    Effect,
+    Page,
+    Propose,
+    Rearm,
+    Resolve,
+    RunStatus,
+)
+
+SECRET = b"a secret of thirty-two bytes....."
+JOB = "import os, pathlib; pathlib.Path('seen').write_text(os.environ['TOCSIN_BUNDLE'])"
+
+
+def page(application: str, stream: str = "prompt") -> Page:
+    moment = now()
+    return Page(
+        page_id=str(uuid.uuid4()),
+        application=application,
+        stream=stream,
+        lane="novelty",
+        reference_id="r",
+        position=10,
+        interaction_id="i",
+        occurred_at=moment,
+        began_at=moment - timedelta(hours=1),
+        units_since_beginning=5,
+        evidence=1.2,
+        threshold=1e-5,
+        effect=Effect(quantity="share of strange units", before=0.05, now=0.4, units=20),
+        configuration="c",
+    )
+
+
+def respond(
+    store: Store,
+    bootstrap: str,
+    tmp_path: Path,
+    steps: Callable[[dict[str, Any], Surroundings, Runs], Awaitable[None]],
+    urls: list[str],
+) -> None:
+    retraining = {"target": "command", "command": [sys.executable, "-c", JOB], "cooldown_hours": 1}
+    settings = Settings.model_validate({"retraining": retraining, "notification": {"retry_seconds": 0.01}})
+
+    async def run() -> None:
+        async with Publisher(bootstrap) as publisher:
+            around = Surroundings(
+                store, publisher, Notifier(urls), settings, "http://127.0.0.1:1", now, asyncio.Lock(), asyncio.Event()
+            )
+            target = build_target("command", Options(tmp_path, tuple(settings.retraining.command)))
+            await steps(respond_handlers(around), around, Runs(around, target, SECRET, tmp_path))
+
+    asyncio.run(run())
+
+
+def answers(bootstrap: str, application: str) -> list[Any]:
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest", consumer_timeout_ms=2_000)
+    consumer.assign([TopicPartition(SIGNALS, partition) for partition in (0, 1)])
+    read = [SIGNALS_MESSAGE.validate_json(message.value) for message in consumer]
+    consumer.close()
+    return [each for each in read if isinstance(each, Rearm | Propose) and each.application == application]
+
+
+def test_a_page_reaches_its_people_once_though_it_comes_twice(store: Store, bootstrap: str, tmp_path: Path) -> None:
+    cried = page("shop")
+
+    async def steps(handlers: dict[str, Any], around: Surroundings, _: Runs) -> None:
+        topic = Topic(PAGES)
+        record = topic.record(cried)
+        await handlers[PAGES]([record])
+        await deliver(around)
+        await handlers[PAGES]([record])
+        await deliver(around)
+
+    with Receiver() as receiver:
+        respond(store, bootstrap, tmp_path, steps, [receiver.url])
+    assert len(receiver.received) == 1
+    incident = store.query("SELECT * FROM incidents FINAL")[0]
+    assert incident["page_ids"] == [cried.page_id]
+    assert incident["state"] == "firing"
+    sent = store.query("SELECT state, attempts, body FROM notifications FINAL")
+    assert [(row["state"], row["attempts"]) for row in sent] == [("sent", 1)]
+    assert f"page: {cried.page_id}" in sent[0]["body"]
+    assert f"/incidents/{incident['incident_id']}" in sent[0]["body"]
+
+
+def test_a_target_that_is_away_is_told_later(store: Store, bootstrap: str, tmp_path: Path) -> None:
+    with Receiver() as gone:
+        url = gone.url
+
+    async def page_in_vain(handlers: dict[str, Any], around: Surroundings, _: Runs) -> None:
+        await handlers[PAGES]([Topic(PAGES).record(page("shop"))])
+        await deliver(around)
+        rows = store.query("SELECT state, attempts FROM notifications FINAL")
+        assert [(row["state"], row["attempts"]) for row in rows] == [("pending", 1)]
+
+    respond(store, bootstrap, tmp_path, page_in_vain, [url])
+
+
+def test_further_pages_join_the_incident_and_resolving_it_arms_the_streams(
+    store: Store, bootstrap: str, tmp_path: Path
+) -> None:
+    application = f"shop-{uuid.uuid4()}"
+
+    async def steps(handlers: dict[str, Any], around: Surroundings, _: Runs) -> None:
+        pages, commands = Topic(PAGES), Topic(COMMANDS)
+        await handlers[PAGES]([pages.record(page(application)), pages.record(page(application, "response"))])
+        found = store.query("SELECT incident_id, streams FROM incidents FINAL")
+        assert [row["streams"] for row in found] == [["prompt", "response"]]
+        incident_id = found[0]["incident_id"]
+        seen = Acknowledge(incident_id=incident_id, actor="ann", given_at=now())
+        over = Resolve(incident_id=incident_id, actor="ann", given_at=now(), note="a campaign")
+        record = commands.record(over)
+        await handlers[COMMANDS]([commands.record(seen), record])
+        await handlers[COMMANDS]([record])
+
+    respond(store, bootstrap, tmp_path, steps, [])
+    kinds = [row["kind"] for row in store.query("SELECT kind FROM incident_events FINAL ORDER BY happened_at")]
+    assert kinds.count("page") == 2
+    assert kinds.count("acknowledged") == 1
+    assert kinds.count("resolved") == 1
+    assert store.query("SELECT state FROM incidents FINAL")[0]["state"] == "resolved"
+    assert len({each.source.offset for each in answers(bootstrap, application)}) == 1
+
+
+def test_an_incident_starts_one_run_whose_report_proposes_a_reference(
+    store: Store, bootstrap: str, tmp_path: Path
+) -> None:
+    application = f"shop-{uuid.uuid4()}"
+
+    async def steps(handlers: dict[str, Any], around: Surroundings, runs: Runs) -> None:
+        pages = Topic(PAGES)
+        await handlers[PAGES]([pages.record(page(application)), pages.record(page(application, "response"))])
+        await asyncio.to_thread(runs.advance)
+        started = store.query("SELECT run_id, state FROM retraining_runs FINAL")
+        assert [row["state"] for row in started] == ["started"]
+        run_id = started[0]["run_id"]
+        report = RunStatus(
+            run_id=run_id, state="succeeded", given_at=now(), model_version="7", metrics={"accuracy": 0.9}
+        )
+        record = Topic(COMMANDS, partition=1).record(report)
+        await handlers[COMMANDS]([record])
+        await handlers[COMMANDS]([record])
+
+    respond(store, bootstrap, tmp_path, steps, [])
+    run = store.query("SELECT * FROM retraining_runs FINAL")[0]
+    assert run["state"] == "succeeded"
+    assert run["model_version"] == "7"
+    bundle = tmp_path / run["run_id"] / "bundle"
+    assert {file.name for file in bundle.iterdir()} >= {"manifest.json", "reference.jsonl", "drifted.parquet"}
+    proposals = [each for each in answers(bootstrap, application) if isinstance(each, Propose)]
+    assert {(each.run_id, each.model_version) for each in proposals} == {(run["run_id"], "7")}
+
+
+def test_a_job_that_ends_without_a_word_has_failed(store: Store, bootstrap: str, tmp_path: Path) -> None:
+    async def steps(handlers: dict[str, Any], around: Surroundings, runs: Runs) -> None:
+        await handlers[PAGES]([Topic(PAGES).record(page("shop"))])
+        for _ in range(200):
+            await asyncio.to_thread(runs.advance)
+            if store.query("SELECT state FROM retraining_runs FINAL")[0]["state"] == "failed":
+                break
+            await asyncio.sleep(0.1)
+
+    respond(store, bootstrap, tmp_path, steps, [])
+    run = store.query("SELECT state, detail FROM retraining_runs FINAL")[0]
+    assert run["state"] == "failed"
+    assert "without a report" in run["detail"]

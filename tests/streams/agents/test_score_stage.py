@@ -1,0 +1,179 @@
+"""SCORE on a real broker and a real store: each message is stored, dead-lettered or a duplicate, once."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from kafka import KafkaConsumer, TopicPartition
+
+from detectors.scoring import Scorer
+from sinks.clickhouse import Store
+from sinks.queries import Queries
+from streams.agents.ledger import Ledger
+from streams.agents.score import FeedbackStage, ScoreStage
+from streams.publisher import Publisher
+from streams.settings import Settings
+from streams.worker import Record
+from tests.streams.agents.conftest import Topic
+from tocsin import Feedback, Interaction
+from tocsin.contracts import now
+from tocsin.messages import FEEDBACK, INTERACTIONS, SIGNALS, SIGNALS_MESSAGE, Scored
+
+
+def interaction(**fields: Any) -> Interaction:
+    values: dict[str, Any] = {"application": "shop", "prompt": "Where is my parcel?", "response": "It is on its way."}
+    return Interaction.model_validate(values | fields)
+
+
+def run(store: Store, bootstrap: str, scorer: Scorer, *batches: Sequence[Record]) -> None:
+    """Each batch goes to a stage of its own, as after a crash before the acknowledgement."""
+
+    async def all_of_them() -> None:
+        async with Publisher(bootstrap) as publisher:
+            for batch in batches:
+                await ScoreStage(store, publisher, scorer, Settings(), now)(list(batch))
+
+    asyncio.run(all_of_them())
+
+
+def signals_of(bootstrap: str, application: str) -> list[Scored]:
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest", consumer_timeout_ms=2_000)
+    consumer.assign([TopicPartition(SIGNALS, partition) for partition in (0, 1)])
+    read = [SIGNALS_MESSAGE.validate_json(message.value) for message in consumer]
+    consumer.close()
+    return [each for each in read if isinstance(each, Scored) and each.application == application]
+
+
+def ledger(store: Store) -> dict[str, int]:
+    rows = Queries(store).read("ledger")
+    names = ("stored", "dead_lettered", "duplicate", "missing", "unaccounted")
+    return {name: sum(int(row[name]) for row in rows) for name in names}
+
+
+def test_an_interaction_becomes_a_row_with_signals_and_a_message(store: Store, bootstrap: str, scorer: Scorer) -> None:
+    application = f"shop-{uuid.uuid4()}"
+    topic = Topic(INTERACTIONS)
+    said = interaction(application=application, prompt="You are a stupid idiot!", attributes={"tenant": "a"})
+    run(store, bootstrap, scorer, [topic.record(said)])
+    row = store.query("SELECT * FROM interactions")[0]
+    assert row["interaction_id"] == said.interaction_id
+    assert row["prompt"] == "You are a stupid idiot!"
+    assert row["attributes"] == {"tenant": "a"}
+    assert row["signals"]["prompt.toxicity"] > 0.5
+    assert "prompt.toxicity" in row["flags"]
+    assert len(row["prompt_vector"]) == 384
+    messages = signals_of(bootstrap, application)
+    assert [each.interaction_id for each in messages] == [said.interaction_id]
+    assert messages[0].signals == row["signals"]
+
+
+def test_a_batch_that_comes_again_is_stored_once_and_published_again(
+    store: Store, bootstrap: str, scorer: Scorer
+) -> None:
+    application = f"shop-{uuid.uuid4()}"
+    topic = Topic(INTERACTIONS)
+    batch = [topic.record(interaction(application=application, prompt=f"question {i}")) for i in range(5)]
+    batch.append(topic.record(b"not json"))
+    run(store, bootstrap, scorer, batch, batch)
+    assert store.query("SELECT count() AS n FROM interactions")[0]["n"] == 5
+    assert store.query("SELECT count() AS n FROM dead_letters")[0]["n"] == 1
+    assert ledger(store) == {"stored": 5, "dead_lettered": 1, "duplicate": 0, "missing": 0, "unaccounted": 0}
+    sources = [each.source.offset for each in signals_of(bootstrap, application)]
+    assert sources == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]
+
+
+def test_rows_without_a_ledger_entry_are_recognised(
+    store: Store, bootstrap: str, scorer: Scorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process was killed after its rows were written and before the ledger was."""
+    topic = Topic(INTERACTIONS)
+    batch = [topic.record(interaction(prompt=f"question {i}")) for i in range(4)]
+    with monkeypatch.context() as killed:
+        killed.setattr(Ledger, "close", _killed)
+        with pytest.raises(Killed):
+            run(store, bootstrap, scorer, batch)
+    assert ledger(store)["stored"] == 0
+    run(store, bootstrap, scorer, batch)
+    assert store.query("SELECT count() AS n FROM interactions")[0]["n"] == 4
+    assert ledger(store)["stored"] == 4
+
+
+class Killed(Exception):
+    """Stands for a kill at this point."""
+
+
+def _killed(*_: object) -> None:
+    raise Killed
+
+
+def test_an_id_that_comes_again_is_a_duplicate_within_its_hour_and_a_conflict_beyond(
+    store: Store, bootstrap: str, scorer: Scorer
+) -> None:
+    topic = Topic(INTERACTIONS)
+    first = interaction()
+    later = first.model_copy(update={"occurred_at": first.occurred_at - timedelta(hours=5)})
+    run(store, bootstrap, scorer, [topic.record(first), topic.record(first)], [topic.record(first), topic.record(later)])
+    rows = store.query("SELECT occurred_at, flags FROM interactions FINAL ORDER BY source_offset")
+    assert len(rows) == 2
+    assert "id_conflict" not in rows[0]["flags"]
+    assert "id_conflict" in rows[1]["flags"]
+    assert ledger(store) == {"stored": 2, "dead_lettered": 0, "duplicate": 2, "missing": 0, "unaccounted": 0}
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (None, "empty"),
+        (b"", "empty"),
+        (b"\x00\xff\xfe\x80", "not_json"),
+        (b'{"application": "a", "prompt": "\\ud800", "response": ""}', "not_json"),
+        (b"[1, 2]", "not_an_object"),
+        (b'{"schema_version": 7}', "unknown_version"),
+        (b'{"application": "a", "prompt": 5, "response": "x"}', "schema"),
+        (b'{"application": "a", "promt": "x", "response": "x"}', "schema"),
+        (b'{"application": "a", "prompt": "x", "response": "x", "occurred_at": "9999-12-31T23:59:59-23:59"}', "schema"),
+        (b'{"application": "a", "prompt": "x", "response": "x", "occurred_at": "9999-01-01T00:00:00Z"}', "future"),
+        (b'{"application": "a", "prompt": "x", "response": "x", "occurred_at": "2001-01-01T00:00:00Z"}', "too_old"),
+        (b'{"application": "a", "prompt": "' + b"x" * 1_100_000 + b'", "response": "x"}', "too_large"),
+    ],
+)
+def test_what_cannot_be_read_is_a_dead_letter_with_its_bytes_and_reason(
+    store: Store, bootstrap: str, scorer: Scorer, raw: bytes | None, reason: str
+) -> None:
+    topic = Topic(INTERACTIONS)
+    run(store, bootstrap, scorer, [topic.record(raw), topic.record(interaction())])
+    rows = store.query("SELECT reason, raw, source_offset FROM dead_letters")
+    assert [(row["reason"], row["source_offset"]) for row in rows] == [(reason, 0)]
+    assert rows[0]["raw"].startswith("base64:") or rows[0]["raw"].encode() == (raw or b"")
+    assert store.query("SELECT count() AS n FROM interactions")[0]["n"] == 1
+    assert ledger(store)["missing"] == 0
+
+
+def test_empty_and_overlong_texts_are_stored_with_a_flag(store: Store, bootstrap: str, scorer: Scorer) -> None:
+    topic = Topic(INTERACTIONS)
+    run(
+        store,
+        bootstrap,
+        scorer,
+        [topic.record(interaction(prompt="", response=" ")), topic.record(interaction(prompt="word " * 40_000))],
+    )
+    flags = [row["flags"] for row in store.query("SELECT flags FROM interactions ORDER BY source_offset")]
+    assert {"prompt.empty", "response.empty"} <= set(flags[0])
+    assert "cut" in flags[1]
+
+
+def test_feedback_is_stored_once_and_joined_by_id(store: Store) -> None:
+    topic = Topic(FEEDBACK)
+    good = Feedback(interaction_id="i", application="shop", kind="rating", value=4.0)
+    word = Feedback(interaction_id="i", application="shop", kind="label", value="helpful")
+    batch = [topic.record(good), topic.record(word), topic.record(good), topic.record(b"{}")]
+    for _ in range(2):
+        asyncio.run(FeedbackStage(store, Settings(), now)(batch))
+    rows = store.query("SELECT kind, rating, text FROM feedback FINAL ORDER BY kind")
+    assert [(row["kind"], row["rating"], row["text"]) for row in rows] == [("label", None, "helpful"), ("rating", 4.0, "")]
+    assert ledger(store) == {"stored": 2, "dead_lettered": 1, "duplicate": 1, "missing": 0, "unaccounted": 0}

@@ -1,0 +1,184 @@
+"""WATCH on a real broker and a real store: it learns, pages, and goes on after a kill as if nothing had happened."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+from kafka import KafkaConsumer, TopicPartition
+
+from detectors.encoder.bfloat16 import round_bfloat16, to_bfloat16
+from sinks.clickhouse import Store
+from sinks.rows import interaction_row
+from streams.agents.watch import WatchStage
+from streams.core.budget import Budget
+from streams.core.monitor import Raised, Rules
+from streams.core.partition import PartitionMonitor
+from streams.publisher import Publisher
+from streams.settings import Settings
+from streams.worker import Record
+from tests.streams.agents.conftest import Topic
+from tocsin import Interaction
+from tocsin.messages import PAGES, SIGNALS, Page, Promote, Propose, Rearm, Scored, Source, pack_vector
+
+UNITS = 2_000
+DIMENSIONS = 384
+RULES = Rules(UNITS, {"relevance": "both", "prompt.toxicity": "up"}, Budget(1.0), "test")
+START = datetime.now(UTC) - timedelta(days=30)
+
+
+def traffic(store: Store, application: str, count: int, changed_from: int, seed: int = 0) -> list[Scored]:
+    """Scored interactions whose rows are stored, as SCORE leaves them; from some point on a third of them is different."""
+    random = np.random.default_rng(seed)
+    centres = random.normal(size=(60, DIMENSIONS))
+
+    def vector(kinds: slice) -> np.ndarray[Any, np.dtype[np.float32]]:
+        centre = centres[kinds][random.integers(kinds.stop - kinds.start)]
+        raw = centre + 1.2 * random.normal(size=DIMENSIONS)
+        return round_bfloat16((raw / np.linalg.norm(raw)).astype(np.float32))
+
+    messages, rows = [], []
+    for i in range(count):
+        changed = i >= changed_from and random.random() < 0.35
+        prompt, response = vector(slice(45, 60) if changed else slice(0, 45)), vector(slice(0, 45))
+        signals = {"relevance": float(random.normal()), "prompt.toxicity": float(random.random() ** 6)}
+        at, source = START + timedelta(minutes=5 * i), Source(topic="tocsin.interactions", partition=0, offset=i)
+        interaction_id = f"{application}-{i}"
+        said = Interaction(interaction_id=interaction_id, occurred_at=at, application=application, prompt="", response="")
+        rows.append(
+            interaction_row(
+                said,
+                source,
+                signals=signals,
+                labels={},
+                flags=[],
+                vectors=(prompt, response),
+                encoder="test",
+                heads="",
+                retention_days=3650,
+            )
+        )
+        messages.append(
+            Scored(
+                source=source,
+                interaction_id=interaction_id,
+                application=application,
+                occurred_at=at,
+                signals=signals,
+                prompt_vector=pack_vector(to_bfloat16(prompt).tobytes()),
+                response_vector=pack_vector(to_bfloat16(response).tobytes()),
+                encoder="test",
+            )
+        )
+    store.insert("interactions", rows)
+    return messages
+
+
+def take(store: Store, bootstrap: str, batches: Sequence[Sequence[Record]], *, killed_between: bool = False) -> None:
+    """Hand batches to one stage, or each to a stage of its own, as if the worker had been killed in between."""
+
+    async def all_of_them() -> None:
+        async with Publisher(bootstrap) as publisher:
+            stage = WatchStage(store, publisher, RULES, Settings())
+            for batch in batches:
+                await stage(list(batch))
+                if killed_between:
+                    stage = WatchStage(store, publisher, RULES, Settings())
+
+    asyncio.run(all_of_them())
+
+
+def pages_of(bootstrap: str, application: str) -> list[Page]:
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest", consumer_timeout_ms=2_000)
+    consumer.assign([TopicPartition(PAGES, partition) for partition in (0, 1)])
+    read = [Page.model_validate_json(message.value) for message in consumer]
+    consumer.close()
+    return [page for page in read if page.application == application]
+
+
+def cut(records: Sequence[Record], *sizes: int) -> list[Sequence[Record]]:
+    batches, start = [], 0
+    for size in sizes:
+        batches.append(records[start : start + size])
+        start += size
+    return [*batches, records[start:]]
+
+
+def test_a_killed_stage_pages_exactly_as_one_that_lived(store: Store, bootstrap: str) -> None:
+    application = f"a-{uuid.uuid4()}"
+    topic = Topic(SIGNALS)
+    messages = traffic(store, application, UNITS + 700, UNITS + 300)
+    records = [topic.record(each) for each in messages]
+    batches = cut(records, 900, 1_500)
+    # the second batch holds the fit, the third the pages; each goes to a new stage, and the last one comes twice
+    take(store, bootstrap, [*batches, batches[-1]], killed_between=True)
+    paged = pages_of(bootstrap, application)
+    assert {page.stream for page in paged} >= {"prompt"}
+    assert all(page.position > 300 for page in paged)
+    lived = PartitionMonitor(RULES)
+    raised = [event.page for event in lived.apply(messages, {}) if isinstance(event, Raised)]
+    assert {page.page_id: page for page in paged} == {page.page_id: page for page in raised}
+    stored = store.query("SELECT page_id FROM pages FINAL")
+    assert {row["page_id"] for row in stored} == {page.page_id for page in paged}
+    first = next(page for page in paged if page.stream == "prompt")
+    assert first.effect.now > first.effect.before
+    assert first.share is not None
+    assert 0 < first.share < 1
+    assert len(first.exemplars) == 10
+    assert store.query("SELECT count() AS n FROM references FINAL")[0]["n"] == 1
+
+
+def test_what_was_seen_before_is_dropped(store: Store, bootstrap: str) -> None:
+    """SCORE publishes again after a crash: the same sources at new offsets of this topic."""
+    application = f"b-{uuid.uuid4()}"
+    topic = Topic(SIGNALS)
+    messages = traffic(store, application, 64, 10**9)
+    take(store, bootstrap, [[topic.record(each) for each in messages], [topic.record(each) for each in messages]])
+    shown = store.query("SELECT max(units) AS units FROM evidence FINAL WHERE stream = 'learning'")
+    assert shown[0]["units"] == 64
+
+
+def test_a_resolved_incident_arms_the_streams_again(store: Store, bootstrap: str) -> None:
+    application = f"c-{uuid.uuid4()}"
+    topic = Topic(SIGNALS)
+    records = [topic.record(each) for each in traffic(store, application, UNITS + 700, UNITS + 100)]
+    rearm = Rearm(
+        source=Source(topic="tocsin.commands", partition=0, offset=0), application=application, incident_id="i"
+    )
+    take(store, bootstrap, [records[: UNITS + 400], [topic.record(rearm), *records[UNITS + 400 :]]])
+    streams = [page.stream for page in pages_of(bootstrap, application)]
+    assert streams.count("prompt") == 2
+
+
+def test_a_proposed_reference_is_collected_and_promoted(store: Store, bootstrap: str) -> None:
+    application = f"d-{uuid.uuid4()}"
+    topic = Topic(SIGNALS)
+    messages = traffic(store, application, 2 * UNITS + 20, 10**9)
+    propose = Propose(
+        source=Source(topic="tocsin.commands", partition=0, offset=0), application=application, run_id="run-1"
+    )
+    records = [topic.record(each) for each in [*messages[: UNITS + 10], propose, *messages[UNITS + 10 :]]]
+    take(store, bootstrap, cut(records, 1_000, 2_000), killed_between=True)
+    rows = store.query("SELECT reference_id, status, run_id, units FROM references FINAL ORDER BY status")
+    assert [(row["status"], row["run_id"]) for row in rows] == [("current", ""), ("proposed", "run-1")]
+    promote = Promote(
+        source=Source(topic="tocsin.commands", partition=0, offset=1),
+        application=application,
+        reference_id=rows[1]["reference_id"],
+    )
+    take(store, bootstrap, [[topic.record(promote)]])
+    state = store.query("SELECT max(units) AS units FROM evidence FINAL WHERE stream = 'prompt'")
+    assert state[0]["units"] > 0
+
+
+def test_an_unreadable_message_is_a_dead_letter_and_stops_nothing(store: Store, bootstrap: str) -> None:
+    application = f"e-{uuid.uuid4()}"
+    topic = Topic(SIGNALS)
+    readable = [topic.record(each) for each in traffic(store, application, 32, 10**9)]
+    take(store, bootstrap, [[topic.record(b"{}"), *readable]])
+    assert [row["topic"] for row in store.query("SELECT topic FROM dead_letters")] == [SIGNALS]
+    assert store.query("SELECT max(units) AS units FROM evidence FINAL")[0]["units"] == 32

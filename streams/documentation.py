@@ -28,9 +28,9 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "`tocsin.toml`, then environment variables, then flags; the later wins. A field under a table is named with two",
-        "underscores in the environment: `TOCSIN_GATEWAY__PORT=9000` sets `port` under `[gateway]`. Lists and tables are",
-        "given as JSON there. `tocsin config show` prints every effective value and where it came from.",
+        "`tocsin.toml`, then environment variables, then flags; the later wins. A field under a table is named with",
+        "two underscores in the environment: `TOCSIN_GATEWAY__PORT=9000` sets `port` under `[gateway]`. Lists and",
+        "tables are JSON there. `tocsin config show` prints every effective value and where it came from.",
         "",
         "| setting | default | what it does |",
         "|---|---|---|",
@@ -61,8 +61,8 @@ def signals_page() -> str:
     lines = [
         "# Signals",
         "",
-        "Numbers that are read off every interaction. Text signals are computed for the prompt and for the response. A flag",
-        "is raised above the threshold. *Worse* says on which side a change pages.",
+        "Numbers that are read off every interaction. Text signals are computed for the prompt and for the response. A",
+        "flag is raised above the threshold. *Worse* says on which side a change pages.",
         "",
         "| signal | kind | unit | flag above | worse | what it is |",
         "|---|---|---|---|---|---|",

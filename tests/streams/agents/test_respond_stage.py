@@ -1,4 +1,4 @@
-"""RESPOND on a real broker and a real store, with a real receiver and a real job: page, people, run, report, reference."""
+"""RESPOND on a real broker and a real store, with a real receiver and a real job: from the page to the reference."""
 
 from __future__ import annotations
 

@@ -117,7 +117,9 @@ def test_an_id_that_comes_again_is_a_duplicate_within_its_hour_and_a_conflict_be
     topic = Topic(INTERACTIONS)
     first = interaction()
     later = first.model_copy(update={"occurred_at": first.occurred_at - timedelta(hours=5)})
-    run(store, bootstrap, scorer, [topic.record(first), topic.record(first)], [topic.record(first), topic.record(later)])
+    run(
+        store, bootstrap, scorer, [topic.record(first), topic.record(first)], [topic.record(first), topic.record(later)]
+    )
     rows = store.query("SELECT occurred_at, flags FROM interactions FINAL ORDER BY source_offset")
     assert len(rows) == 2
     assert "id_conflict" not in rows[0]["flags"]
@@ -175,5 +177,8 @@ def test_feedback_is_stored_once_and_joined_by_id(store: Store) -> None:
     for _ in range(2):
         asyncio.run(FeedbackStage(store, Settings(), now)(batch))
     rows = store.query("SELECT kind, rating, text FROM feedback FINAL ORDER BY kind")
-    assert [(row["kind"], row["rating"], row["text"]) for row in rows] == [("label", None, "helpful"), ("rating", 4.0, "")]
+    assert [(row["kind"], row["rating"], row["text"]) for row in rows] == [
+        ("label", None, "helpful"),
+        ("rating", 4.0, ""),
+    ]
     assert ledger(store) == {"stored": 2, "dead_lettered": 1, "duplicate": 1, "missing": 0, "unaccounted": 0}

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
+import pytest
 from kafka import KafkaConsumer, TopicPartition
 
 from detectors.encoder.bfloat16 import round_bfloat16, to_bfloat16
@@ -32,7 +33,7 @@ START = datetime.now(UTC) - timedelta(days=30)
 
 
 def traffic(store: Store, application: str, count: int, changed_from: int, seed: int = 0) -> list[Scored]:
-    """Scored interactions whose rows are stored, as SCORE leaves them; from some point on a third of them is different."""
+    """Scored interactions whose rows are stored, as SCORE leaves them; from some point on a third of them differs."""
     random = np.random.default_rng(seed)
     centres = random.normal(size=(60, DIMENSIONS))
 
@@ -48,7 +49,9 @@ def traffic(store: Store, application: str, count: int, changed_from: int, seed:
         signals = {"relevance": float(random.normal()), "prompt.toxicity": float(random.random() ** 6)}
         at, source = START + timedelta(minutes=5 * i), Source(topic="tocsin.interactions", partition=0, offset=i)
         interaction_id = f"{application}-{i}"
-        said = Interaction(interaction_id=interaction_id, occurred_at=at, application=application, prompt="", response="")
+        said = Interaction(
+            interaction_id=interaction_id, occurred_at=at, application=application, prompt="", response=""
+        )
         rows.append(
             interaction_row(
                 said,
@@ -100,6 +103,14 @@ def pages_of(bootstrap: str, application: str) -> list[Page]:
     return [page for page in read if page.application == application]
 
 
+class Killed(Exception):
+    """Stands for a kill at this point."""
+
+
+def _killed(*_: object) -> None:
+    raise Killed
+
+
 def cut(records: Sequence[Record], *sizes: int) -> list[Sequence[Record]]:
     batches, start = [], 0
     for size in sizes:
@@ -108,14 +119,21 @@ def cut(records: Sequence[Record], *sizes: int) -> list[Sequence[Record]]:
     return [*batches, records[start:]]
 
 
-def test_a_killed_stage_pages_exactly_as_one_that_lived(store: Store, bootstrap: str) -> None:
+def test_a_killed_stage_pages_exactly_as_one_that_lived(
+    store: Store, bootstrap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     application = f"a-{uuid.uuid4()}"
     topic = Topic(SIGNALS)
     messages = traffic(store, application, UNITS + 700, UNITS + 300)
     records = [topic.record(each) for each in messages]
     batches = cut(records, 900, 1_500)
-    # the second batch holds the fit, the third the pages; each goes to a new stage, and the last one comes twice
-    take(store, bootstrap, [*batches, batches[-1]], killed_between=True)
+    # the second batch holds the fit, the third the pages; each goes to a new stage
+    take(store, bootstrap, batches[:-1], killed_between=True)
+    with monkeypatch.context() as killed:
+        killed.setattr(WatchStage, "_close", _killed)  # after the pages were published, before the snapshot
+        with pytest.raises(Killed):
+            take(store, bootstrap, batches[-1:])
+    take(store, bootstrap, batches[-1:])
     paged = pages_of(bootstrap, application)
     assert {page.stream for page in paged} >= {"prompt"}
     assert all(page.position > 300 for page in paged)

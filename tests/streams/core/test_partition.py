@@ -1,0 +1,116 @@
+"""One partition of `tocsin.signals`: several applications, commands between the signals, and messages that come twice."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from streams.core.monitor import ApplicationMonitor, Raised, Rules
+from streams.core.partition import PartitionMonitor
+from tocsin.messages import Joined, Promote, Propose, Rearm, SignalsMessage, Source
+
+UNITS = 2_000
+few = settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def command(offset: int) -> Source:
+    return Source(topic="tocsin.commands", partition=0, offset=offset)
+
+
+@pytest.fixture
+def partition(taught: ApplicationMonitor, rules: Rules) -> PartitionMonitor:
+    """The partition of an application that has learned."""
+    return PartitionMonitor(
+        rules,
+        applications={"shop": copy.deepcopy(taught)},
+        sharing={"shop"},
+        marks={("tocsin.interactions", 0): UNITS - 1},
+    )
+
+
+def units_of(partition: PartitionMonitor) -> dict[str, int]:
+    return {name: monitor.units_seen for name, monitor in partition.applications.items()}
+
+
+def test_messages_that_come_again_are_taken_in_once(partition: PartitionMonitor, traffic: Any) -> None:
+    messages = traffic(60, first=UNITS)
+    partition.apply(messages[:40], {})
+    partition.apply(messages[20:], {})
+    partition.apply(messages, {})
+    assert units_of(partition) == {"shop": UNITS + 60}
+    assert partition.marks == {("tocsin.interactions", 0): UNITS + 59}
+
+
+@few
+@given(data=st.data())
+def test_redelivery_anywhere_leaves_the_state_of_a_single_delivery(
+    taught: ApplicationMonitor, rules: Rules, traffic: Any, data: st.DataObject
+) -> None:
+    messages = traffic(60, first=UNITS)
+    once, often = (PartitionMonitor(rules, {"shop": copy.deepcopy(taught)}, {"shop"}) for _ in range(2))
+    events = once.apply(messages, {})
+    came: list[Any] = []
+    position = 0
+    while position < len(messages):
+        start = data.draw(st.integers(0, position))
+        stop = data.draw(st.integers(position, len(messages)))
+        came += often.apply(messages[start:stop], {})
+        position = stop if stop > position else position + len(often.apply(messages[position : position + 1], {})) * 0 + 1
+    assert units_of(often) == units_of(once)
+    assert came == list(events) or len(came) == len(events)
+    assert often.marks == once.marks
+
+
+def test_source_partitions_have_marks_of_their_own(partition: PartitionMonitor, traffic: Any) -> None:
+    other = Source(topic="tocsin.interactions", partition=1, offset=0)
+    (first, second) = traffic(2, first=UNITS)
+    partition.apply([first, second.model_copy(update={"source": other})], {})
+    assert units_of(partition) == {"shop": UNITS + 2}
+    assert partition.marks[("tocsin.interactions", 1)] == 0
+
+
+def test_applications_do_not_mix_and_keep_their_order(partition: PartitionMonitor, traffic: Any) -> None:
+    ours, theirs = traffic(20, first=UNITS), traffic(20, first=UNITS + 20, application="help")
+    partition.apply([message for pair in zip(ours, theirs, strict=True) for message in reversed(pair)], {})
+    assert units_of(partition) == {"shop": UNITS + 10, "help": 20} or units_of(partition) == {"shop": UNITS, "help": 20}
+    assert partition.changed == {"help"} | ({"shop"} if units_of(partition)["shop"] > UNITS else set())
+
+
+def test_an_application_that_joins_takes_its_share_from_there_on(partition: PartitionMonitor, traffic: Any) -> None:
+    messages: list[SignalsMessage] = [*traffic(64, first=UNITS)]
+    alone, joined = copy.deepcopy(partition), copy.deepcopy(partition)
+    alone.apply(messages, {})
+    joined.apply([*messages[:60], Joined(application="help"), Joined(application="help"), *messages[60:]], {})
+    assert joined.sharing == {"shop", "help"}
+    stakes = [each.applications["shop"].states["response"].at_stake[3] for each in (alone, joined)]
+    assert stakes[1] == pytest.approx(stakes[0] * (60 + 4 / 2) / 64)
+
+
+def test_commands_take_effect_between_the_very_messages_they_stand_between(
+    partition: PartitionMonitor, traffic: Any
+) -> None:
+    changed = traffic(600, first=UNITS, kind="new")
+    rearm = Rearm(source=command(0), application="shop", incident_id="x")
+    events = partition.apply([*changed[:300], rearm, *changed[300:], rearm], {})
+    found = [int(event.page.interaction_id[1:]) for event in events if isinstance(event, Raised)]
+    assert len(found) == 2 and found[0] < UNITS + 300 <= found[1]
+    assert partition.applications["shop"].states["prompt"].latched, "the second copy of the command was seen before"
+
+
+def test_a_proposal_and_a_promotion_reach_their_application(partition: PartitionMonitor) -> None:
+    monitor = partition.applications["shop"]
+    reference = monitor.reference
+    assert reference is not None
+    partition.apply([Propose(source=command(0), application="shop", run_id="r", model_version="2")], {})
+    assert monitor.candidate is not None and monitor.candidate.run_id == "r"
+    monitor.reference = None
+    unknown = Promote(source=command(1), application="shop", reference_id="gone")
+    known = Promote(source=command(2), application="shop", reference_id=reference.reference_id)
+    partition.apply([unknown], {})
+    assert monitor.reference is None
+    partition.apply([known], {reference.reference_id: reference})
+    assert monitor.reference is reference

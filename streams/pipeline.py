@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections.abc import Collection
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from typing import Literal
 
 import faust
@@ -22,8 +23,9 @@ from detectors.scoring import Scorer
 from detectors.signals import signal_outputs
 from sinks.notification import Notifier
 from sinks.retraining import Options, build_target
-from streams.agents.chores import Reports, Runs, do_chores
+from streams.agents.chores import Reports, do_chores
 from streams.agents.respond import Surroundings, respond_handlers
+from streams.agents.runs import RunRecords, Runs
 from streams.agents.score import FeedbackStage, ScoreStage
 from streams.agents.watch import WatchStage
 from streams.core.budget import Budget
@@ -98,6 +100,7 @@ def surroundings(settings: Settings, engines: Engines, publisher: Publisher, pub
         store=engines.store,
         publisher=publisher,
         notifier=Notifier([url.get_secret_value() for url in settings.notification.urls]),
+        runs=RunRecords(engines.store),
         settings=settings,
         public_url=settings.public_url or public_url,
         clock=now,
@@ -113,7 +116,8 @@ async def respond_chores(settings: Settings, around: Surroundings) -> None:
         secret = installation_secret(settings)
         directory = (settings.data_directory / "runs").absolute()
         options = Options(directory, tuple(retraining.command), retraining.webhook_url, secret)
-        runs = Runs(around, build_target(retraining.target, options), secret, directory)
+        target, limit = build_target(retraining.target, options), timedelta(hours=retraining.timeout_hours)
+        runs = Runs(around.store, around.runs, target, secret, directory, around.public_url, limit, now)
     await do_chores(around, runs, Reports(around, settings.data_directory / "reports"))
 
 

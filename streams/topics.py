@@ -109,6 +109,8 @@ def end_offsets(bootstrap: str, topics: Iterable[str], timeout: float = 30.0) ->
         max_poll_records=1_000_000,  # a batch whole
     ) as consumer:
         partitions = [TopicPartition(topic, number) for topic in topics for number in _partitions(consumer, topic)]
+        # before the questions below: it makes the client fetch metadata, and closing meanwhile is logged as a failure
+        consumer.assign(partitions)
         first, answered = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
         waiting = {partition for partition in partitions if answered[partition] > first[partition]}
         consumer.assign(list(waiting))

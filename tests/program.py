@@ -22,7 +22,7 @@ def until(done: Callable[[], bool], what: str, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-        time.sleep(0.1)
+        time.sleep(0.2)
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:

@@ -74,7 +74,9 @@ def test_every_command_that_the_documents_name_exists() -> None:
     commands = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
     commands |= {group.name for group in app.registered_groups}
     for file in DOCUMENTS:
-        named = set(re.findall(r"(?:^|`)tocsin ([a-z]+)", file.read_text(encoding="utf-8"), re.MULTILINE))
+        text = file.read_text(encoding="utf-8")
+        code = "\n".join([*re.findall(r"```\w*\n(.*?)```", text, re.DOTALL), *re.findall(r"`(tocsin [^`]+)`", text)])
+        named = set(re.findall(r"^tocsin ([a-z]+)", code, re.MULTILINE))
         assert named <= commands, (file.name, named - commands)
 
 

@@ -15,23 +15,18 @@ from dataclasses import asdict
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from sinks.clickhouse import StoreUnavailable
 from sinks.notification import Delivered, Notification, after_attempt, is_due
 from sinks.recovery import Recovery
 from sinks.report import ReportFailed, make_report
-from sinks.retraining import Exited, Refused, Run, Started, Target
-from sinks.retraining.bundle import BundleFailed, write_bundle
-from sinks.retraining.token import callback_token
-from streams.agents.respond import Surroundings, end_or_note_run, incident_of, write_incident
+from streams.agents.respond import Surroundings, incident_of, write_incident
+from streams.agents.runs import SAMPLE, Runs
 from streams.core.incidents import timeline_event, with_report
 from streams.metrics import NOTIFICATIONS, OUTBOX
-from tocsin.messages import RunStatus
 
 logger = logging.getLogger(__name__)
 
-SAMPLE = 2_000
 POLL_SECONDS = 2.0
 
 
@@ -81,83 +76,6 @@ def _send(around: Surroundings, rows: Iterable[Notification]) -> None:
         if not isinstance(result, Delivered):
             logger.warning("notification %s to %s failed: %s", row.notification_id, row.target, result.reason)
         around.store.insert("notifications", [asdict(changed)])
-
-
-class Runs:
-    """Starts planned runs and notices those that ended without a word."""
-
-    def __init__(self, around: Surroundings, target: Target, secret: bytes, directory: Path) -> None:
-        self._around, self._target, self._secret, self._directory = around, target, secret, directory
-        self._recovery = Recovery(around.store)
-
-    def advance(self) -> None:
-        """One round over all open runs; blocks."""
-        for row in self._recovery.open_runs():
-            if row["target"] != self._target.name:
-                continue
-            if row["state"] == "planned":
-                self._start(row)
-            else:
-                self._follow(row)
-
-    def _run(self, row: dict[str, Any]) -> Run:
-        url = f"{self._around.public_url.rstrip('/')}/v1/retraining/{row['run_id']}/status"
-        token = callback_token(self._secret, row["run_id"])
-        return Run(row["run_id"], row["incident_id"], row["application"], url, token)
-
-    def _start(self, row: dict[str, Any]) -> None:
-        try:
-            result = self._target.start(self._run(row), self._bundle(row))
-        except BundleFailed as error:
-            result = Refused(str(error))
-        if isinstance(result, Started):
-            now = self._around.clock()
-            changed = {**row, "state": "started", "started_at": now, "version": row["version"] + 1}
-            self._around.store.insert("retraining_runs", [changed])
-        elif isinstance(result, Refused):
-            self._fail(row, result.reason)
-
-    def _follow(self, row: dict[str, Any]) -> None:
-        limit = timedelta(hours=self._around.settings.retraining.timeout_hours)
-        state = self._target.poll(self._run(row))
-        if isinstance(state, Exited):
-            # the callback may still be on its way through the broker
-            if row["detail"] == _LEFT:
-                self._fail(row, f"ended with code {state.code} and without a report")
-            else:
-                self._around.store.insert("retraining_runs", [{**row, "detail": _LEFT, "version": row["version"] + 1}])
-        elif self._around.clock() - row["created_at"] > limit:
-            self._fail(row, f"no word within {limit}")
-
-    def _fail(self, row: dict[str, Any], reason: str) -> None:
-        status = RunStatus(run_id=row["run_id"], state="failed", given_at=self._around.clock(), detail=reason)
-        end_or_note_run(self._around.store, row, status)
-
-    def _bundle(self, row: dict[str, Any]) -> Path:
-        incident_row = self._recovery.incident(row["incident_id"])
-        directory = self._directory / row["run_id"] / "bundle"
-        if incident_row is None:
-            raise BundleFailed("its incident is not stored")
-        incident = incident_of(incident_row)
-        reference = [
-            member
-            for each in self._recovery.references_in_force(incident.application)
-            for member in self._recovery.interactions_by_id(each["members"][:SAMPLE])
-        ]
-        drifted = self._recovery.interactions_since(incident.application, incident.began_at, SAMPLE)
-        pages = [page for page_id in incident.page_ids if (page := self._recovery.page(page_id))]
-        manifest = {
-            "run_id": row["run_id"],
-            "incident_id": incident.incident_id,
-            "application": incident.application,
-            "title": incident.title,
-            "began_at": incident.began_at.isoformat(),
-            "pages": pages,
-        }
-        return write_bundle(directory, manifest, reference, drifted, self._recovery.rated(incident.application, SAMPLE))
-
-
-_LEFT = "the job has ended, its report is awaited"
 
 
 class Reports:

@@ -19,6 +19,7 @@ from sinks.notification import Notifier, planned
 from sinks.recovery import Recovery
 from sinks.rows import dead_letter_row
 from streams.agents.ledger import Fate, Ledger
+from streams.agents.runs import OPEN_STATES, RunRecords
 from streams.agents.score import bounds_of
 from streams.core.decoding import Accepted, DeadLetter, decode
 from streams.core.incidents import (
@@ -57,7 +58,6 @@ from tocsin.messages import (
     Source,
 )
 
-OPEN_STATES = ("planned", "started", "running")
 PAGE: TypeAdapter[Page] = TypeAdapter(Page)
 
 
@@ -69,6 +69,7 @@ class Surroundings:
         store: where its tables are.
         publisher: of the answers to the watch stage.
         notifier: the people.
+        runs: the retraining runs.
         settings: of the installation.
         public_url: address of the pages, for links.
         clock: the time.
@@ -79,6 +80,7 @@ class Surroundings:
     store: Store
     publisher: Publisher
     notifier: Notifier
+    runs: RunRecords
     settings: Settings
     public_url: str
     clock: Callable[[], datetime]
@@ -131,22 +133,7 @@ class PageStage:
         plan = retraining_decision(self._policy, incident, known or None, now)
         if isinstance(plan, Skip):
             return []
-        row = {
-            "run_id": plan.run_id,
-            "incident_id": plan.incident_id,
-            "application": plan.application,
-            "target": plan.target,
-            "state": "planned",
-            "reason": incident.title,
-            "created_at": now,
-            "started_at": None,
-            "finished_at": None,
-            "model_version": "",
-            "metrics": "{}",
-            "detail": "",
-            "version": 1,
-        }
-        self._around.store.insert("retraining_runs", [row])
+        self._around.runs.plan(plan.run_id, incident, plan.target, now)
         detail = f"run {plan.run_id}"
         return [timeline_event(incident.incident_id, "retraining planned", plan.run_id, now, detail=detail)]
 
@@ -188,7 +175,7 @@ class CommandStage:
     async def _run(self, status: RunStatus, source: Source) -> None:
         run = await asyncio.to_thread(self._recovery.run, status.run_id)
         if run is None or run["state"] not in OPEN_STATES:
-            return
+            return  # unknown, or ended: a report that comes twice proposes nothing twice
         if status.state == "succeeded":
             proposal = messages.Propose(
                 source=source,
@@ -197,7 +184,7 @@ class CommandStage:
                 model_version=status.model_version,
             )
             await self._around.publisher.publish(SIGNALS, [(run["application"], proposal)])
-        await asyncio.to_thread(end_or_note_run, self._around.store, run, status)
+        await asyncio.to_thread(self._around.runs.report, status)
 
     async def _promote(self, command: PromoteReference, source: Source) -> None:
         row = await asyncio.to_thread(self._recovery.reference_row, command.reference_id)
@@ -257,23 +244,3 @@ def write_incident(store: Store, incident: Incident, events: Sequence[Event]) ->
         store.insert("incident_events", [asdict(event) for event in events])
     row = asdict(incident)
     store.insert("incidents", [{**row, "page_ids": list(incident.page_ids), "streams": list(incident.streams)}])
-
-
-def end_or_note_run(store: Store, run: dict[str, Any], status: RunStatus) -> None:
-    """Write what a run reported, to its row and to the incident's timeline."""
-    metrics = ", ".join(f"{name} {value:.4g}" for name, value in status.metrics.items())
-    detail = "; ".join(part for part in (f"run {status.run_id}", metrics, status.detail) if part)
-    event = timeline_event(
-        run["incident_id"], f"retraining {status.state}", status.run_id, status.given_at, "retraining job", detail
-    )
-    store.insert("incident_events", [asdict(event)])
-    changed = {
-        **run,
-        "state": status.state,
-        "finished_at": None if status.state == "running" else status.given_at,
-        "model_version": status.model_version or run["model_version"],
-        "metrics": status.model_dump_json(include={"metrics"}),
-        "detail": status.detail,
-        "version": run["version"] + 1,
-    }
-    store.insert("retraining_runs", [changed])

@@ -15,8 +15,9 @@ from kafka import KafkaConsumer, TopicPartition
 from sinks.clickhouse import Store
 from sinks.notification import Notifier
 from sinks.retraining import Options, build_target
-from streams.agents.chores import Runs, deliver
+from streams.agents.chores import deliver
 from streams.agents.respond import Surroundings, respond_handlers
+from streams.agents.runs import RunRecords, Runs
 from streams.demo.receiver import Receiver
 from streams.publisher import Publisher
 from streams.settings import Settings
@@ -72,11 +73,16 @@ def respond(
 
     async def run() -> None:
         async with Publisher(bootstrap) as publisher:
+            records, url = RunRecords(store), "http://127.0.0.1:1"
             around = Surroundings(
-                store, publisher, Notifier(urls), settings, "http://127.0.0.1:1", now, asyncio.Lock(), asyncio.Event()
+                store, publisher, Notifier(urls), records, settings, url, now, asyncio.Lock(), asyncio.Event()
             )
             target = build_target("command", Options(tmp_path, tuple(settings.retraining.command)))
-            await steps(respond_handlers(around), around, Runs(around, target, SECRET, tmp_path))
+            await steps(
+                respond_handlers(around),
+                around,
+                Runs(store, records, target, SECRET, tmp_path, url, timedelta(hours=1), now),
+            )
 
     asyncio.run(run())
 
@@ -193,3 +199,17 @@ def test_a_job_that_ends_without_a_word_has_failed(store: Store, bootstrap: str,
     run = store.query("SELECT state, detail FROM retraining_runs FINAL")[0]
     assert run["state"] == "failed"
     assert "without a report" in run["detail"]
+
+
+def test_a_run_that_has_ended_is_not_changed_any_more(store: Store, bootstrap: str, tmp_path: Path) -> None:
+    """The end of the job is noticed just after its report was written."""
+
+    async def steps(handlers: dict[str, Any], around: Surroundings, runs: Runs) -> None:
+        await handlers[PAGES]([Topic(PAGES).record(page("shop"))])
+        run_id = store.query("SELECT run_id FROM retraining_runs FINAL")[0]["run_id"]
+        around.runs.report(RunStatus(run_id=run_id, state="succeeded", given_at=now()))
+        assert around.runs.change(run_id, state="started", detail="late") is None
+        around.runs.report(RunStatus(run_id=run_id, state="failed", given_at=now()))
+
+    respond(store, bootstrap, tmp_path, steps, [])
+    assert [row["state"] for row in store.query("SELECT state FROM retraining_runs FINAL")] == ["succeeded"]

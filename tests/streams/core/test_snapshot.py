@@ -53,7 +53,8 @@ def assert_same_life(begin: ApplicationMonitor, messages: list[Scored], restarts
     """Uninterrupted and restarted lives have the same events and end in the same state."""
     events, end = lived(copy.deepcopy(begin), messages, [])
     again, same_end = lived(copy.deepcopy(begin), messages, restarts)
-    assert identities(again) == identities(events)
+    for one, other in zip(identities(events), identities(again), strict=True):
+        assert one == other
     one, other = read(end), read(same_end)
     assert one.plain == other.plain
     assert {n: a.tobytes() for n, a in one.arrays.items()} == {n: a.tobytes() for n, a in other.arrays.items()}

@@ -1,0 +1,134 @@
+"""A monitor that was stored and restored decides bit for bit as one that never stopped."""
+
+from __future__ import annotations
+
+import copy
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from detectors.drift import to_arrays
+from streams.core.monitor import ApplicationMonitor, Event, Learned, Raised
+from streams.core.snapshot import dump, read, restore
+from streams.core.units import to_unit
+from tocsin.contracts import Model
+from tocsin.messages import Scored
+
+HERE = frozenset({"shop"})
+UNITS = 2_000
+
+
+def restarted(monitor: ApplicationMonitor, messages: list[Scored]) -> ApplicationMonitor:
+    """Through bytes and back; units are read again from what was published, as from the table."""
+    snapshot = read(dump(monitor))
+    table = {message.interaction_id: to_unit(message) for message in messages}
+    units = {unit_id: table[unit_id] for unit_id in snapshot.unit_ids}
+    known = {each.reference_id: each for each in (monitor.reference, monitor.proposed) if each}
+    assert snapshot.reference_ids == set(known)
+    return restore(snapshot, monitor.rules, units, known)
+
+
+def lived(monitor: ApplicationMonitor, messages: list[Scored], restarts: list[int]) -> tuple[list[Event], bytes]:
+    """Events, and the snapshot at the end, of a life with these restarts."""
+    events: list[Event] = []
+    for start, stop in pairwise([0, *restarts, len(messages)]):
+        if start:
+            monitor = restarted(monitor, ALL)
+        events += monitor.apply(messages[start:stop], HERE)
+    return events, dump(monitor)
+
+
+ALL: list[Scored] = []
+
+
+@pytest.fixture(autouse=True, scope="module")
+def table(traffic: Any) -> None:
+    """Everything that is published here."""
+    second = Model(name="m", version="2")
+    ALL[:] = traffic(2 * UNITS) + traffic(800, first=2 * UNITS, kind="new") + traffic(UNITS + 400, 9_000, model=second)
+
+
+def assert_same_life(begin: ApplicationMonitor, messages: list[Scored], restarts: list[int]) -> list[Event]:
+    """Uninterrupted and restarted lives have the same events and end in the same state."""
+    events, end = lived(copy.deepcopy(begin), messages, [])
+    again, same_end = lived(copy.deepcopy(begin), messages, restarts)
+    for one, other in zip(identities(events), identities(again), strict=True):
+        if hasattr(one,'page') and one!=other:
+            a,b=one.page.model_dump(),other.page.model_dump()
+            print({k:(a[k],b[k]) for k in a if a[k]!=b[k]})
+        assert one == other
+    one, other = read(end), read(same_end)
+    assert one.plain == other.plain
+    assert {n: a.tobytes() for n, a in one.arrays.items()} == {n: a.tobytes() for n, a in other.arrays.items()}
+    return events
+
+
+def identities(events: list[Event]) -> list[Any]:
+    """Events with references by what they hold: they are equal if every array is."""
+    return [
+        (
+            event.reference.reference_id,
+            event.proposed,
+            {
+                f"{name}/{key}": array.tobytes()
+                for name, detector in event.reference.detectors.items()
+                for key, array in to_arrays(detector.reference, "").items()
+            },
+        )
+        if isinstance(event, Learned)
+        else event
+        for event in events
+    ]
+
+
+def test_while_learning(rules: Any) -> None:
+    events = assert_same_life(ApplicationMonitor("shop", rules), ALL[: UNITS + 60], [10, 1_200, UNITS - 1, UNITS + 30])
+    assert sum(isinstance(event, Learned) for event in events) == 1
+
+
+def test_while_watching_and_through_a_page(taught: ApplicationMonitor) -> None:
+    messages = ALL[UNITS : UNITS + 300] + ALL[2 * UNITS : 2 * UNITS + 300]
+    events = assert_same_life(taught, messages, [1, 100, 301, 320, 350, 500])
+    assert sum(isinstance(event, Raised) for event in events) == 1
+
+
+def test_while_a_reference_of_another_model_version_is_collected(taught: ApplicationMonitor) -> None:
+    begin = copy.deepcopy(taught)
+    begin.propose("run-7", "2")
+    messages = ALL[UNITS : UNITS + 50] + ALL[-(UNITS + 400) : -300]
+    events = assert_same_life(begin, messages, [20, 700, 1_400, UNITS + 60])
+    assert [event.proposed for event in events if isinstance(event, Learned)] == [True]
+
+
+def test_sessions_and_repeats_are_remembered(taught: ApplicationMonitor) -> None:
+    begin = copy.deepcopy(taught)
+    begin.apply([message.model_copy(update={"session_id": "s"}) for message in ALL[UNITS : UNITS + 3]], HERE)
+    again = [ALL[UNITS + 3].model_copy(update={"session_id": "s"}), ALL[UNITS - 5], ALL[UNITS - 300]]
+    after = restarted(begin, ALL)
+    after.apply(again, HERE)
+    assert after.units_seen == begin.units_seen + 2
+    assert [unit.signals["prompt.repeat"] for unit in list(after.recent)[-2:]] == [1.0, 0.0]
+
+
+def test_a_unit_that_was_erased_meanwhile_is_left_out(taught: ApplicationMonitor, traffic: Any) -> None:
+    snapshot = read(dump(taught))
+    units = {message.interaction_id: to_unit(message) for message in ALL[UNITS - 200 : UNITS]}
+    assert taught.reference is not None
+    restored = restore(snapshot, taught.rules, units, {taught.reference.reference_id: taught.reference})
+    assert len(restored.recent) == 200
+    restored.apply(traffic(100, first=UNITS), HERE)
+    assert restored.units_seen == UNITS + 100
+
+
+def test_a_snapshot_is_small(taught: ApplicationMonitor) -> None:
+    assert len(dump(taught)) < 60_000, "ids and states, no vectors"
+
+
+def test_a_snapshot_of_another_version_of_the_program_is_refused(
+    taught: ApplicationMonitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = dump(taught)
+    monkeypatch.setattr("streams.core.snapshot.VERSION", 9)
+    with pytest.raises(ValueError, match="version 1, this program reads 9"):
+        read(data)

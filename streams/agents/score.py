@@ -7,10 +7,11 @@ are not written twice, signals are (the watch stage keeps a mark for each source
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from heapq import merge
 from typing import Any
 
 from detectors.encoder.bfloat16 import to_bfloat16
@@ -73,11 +74,11 @@ class ScoreStage:
         rejected = await asyncio.to_thread(self._insert, taken, scores, dead)
         await asyncio.to_thread(self._ledger.close, [(record, rejected.get(record, fate)) for record, fate in fates])
         signals = [
-            (each.interaction.application, scored_message(each.interaction, each.source, score, each.flags))
+            scored_message(each.interaction, each.source, score, each.flags)
             for each, score in zip(taken, scores, strict=True)
             if each.record not in rejected
         ]
-        await self._publisher.publish(SIGNALS, signals)
+        await self._publisher.publish(SIGNALS, [(each.application, each) for each in in_order_of_time(signals)])
         _count(fates)
 
     def _sort(self, records: list[Record]) -> tuple[list[_Taken], list[dict[str, Any]], list[tuple[Record, Fate]]]:
@@ -189,6 +190,17 @@ def scored_message(interaction: Interaction, source: Source, score: Scores, flag
         response_vector=pack_vector(to_bfloat16(score.response_vector).tobytes()),
         encoder=score.encoder,
     )
+
+
+def in_order_of_time(signals: Sequence[Scored]) -> Iterator[Scored]:
+    """Partitions merged by event time, each in its own order, which the marks of the watch stage rely on.
+
+    A backlog comes partition by partition; a unit that is late for its stream brings no budget with it.
+    """
+    by_partition: dict[int, list[Scored]] = {}
+    for each in signals:
+        by_partition.setdefault(each.source.partition, []).append(each)
+    return merge(*by_partition.values(), key=lambda each: each.occurred_at)
 
 
 def _count(fates: Sequence[tuple[Record, Fate]]) -> None:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 MOST_LISTED = 5
 """Other streams and versions named in a notification; the rest is behind the link."""
 
+LEAST_SHOWN = 0.1
+"""Evidence from which on another stream is said to have moved."""
+
 _CHANNELS = {
     "prompt": "what people ask has changed (prompt embeddings)",
     "response": "what the model answers has changed (response embeddings)",
@@ -47,7 +50,7 @@ def notification_text(incident: Incident, page: Page, public_url: str) -> tuple[
         ("Traffic", "share unknown" if page.share is None else f"about {page.share:.0%} of it is affected"),
         ("Also moved", _others(page)),
         ("Versions", _versions(page)),
-        ("Evidence", f"{page.evidence:.3g}, where 1 pages; budget at stake {page.threshold:.3g} false pages"),
+        ("Evidence", f"{page.evidence:.3g}, where 1 is a page"),
         *(
             [("Group", f"page {incident.page_ids.index(page.page_id) + 1} of this incident")]
             if _joined(incident, page)
@@ -80,8 +83,9 @@ def _size(effect: Effect) -> str:
 
 
 def _others(page: Page) -> str:
-    strongest = sorted(page.moved, key=lambda moved: (-moved.evidence, moved.stream))
-    named = [f"{_line(moved.stream)} (evidence {moved.evidence:.2g})" for moved in strongest[:MOST_LISTED]]
+    moved = [each for each in page.moved if each.evidence >= LEAST_SHOWN]
+    strongest = sorted(moved, key=lambda each: (-each.evidence, each.stream))
+    named = [f"{_line(each.stream)} (evidence {each.evidence:.2g})" for each in strongest[:MOST_LISTED]]
     return ", ".join(named + _rest(len(strongest))) or "nothing else"
 
 

@@ -49,7 +49,8 @@ def test_a_wrong_configuration_is_one_line_that_names_the_field_and_exit_2(
 
 def test_config_show_says_where_a_value_came_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "tocsin.toml"
-    file.write_text("[budget]\npages_per_30_days = 3\n[notification]\nurls = ['json://user:hunter2hunter2@host/']", "utf-8")
+    urls = "urls = ['json://user:hunter2hunter2@host/']"
+    file.write_text(f"[budget]\npages_per_30_days = 3\n[notification]\n{urls}", "utf-8")
     monkeypatch.setenv("TOCSIN_GATEWAY__PORT", "9001")
     code, out, _ = run("config", "show", "--json", "--config", str(file))
     rows = {row["setting"]: row for row in json.loads(out)}

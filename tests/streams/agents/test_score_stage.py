@@ -5,24 +5,26 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from kafka import KafkaConsumer, TopicPartition
 
 from detectors.scoring import Scorer
 from sinks.clickhouse import Store
 from sinks.queries import Queries
 from streams.agents.ledger import Ledger
-from streams.agents.score import FeedbackStage, ScoreStage
+from streams.agents.score import FeedbackStage, ScoreStage, in_order_of_time
 from streams.publisher import Publisher
 from streams.settings import Settings
 from streams.worker import Record
 from tests.streams.agents.conftest import Topic
 from tocsin import Feedback, Interaction
 from tocsin.contracts import now
-from tocsin.messages import FEEDBACK, INTERACTIONS, SIGNALS, SIGNALS_MESSAGE, Scored
+from tocsin.messages import FEEDBACK, INTERACTIONS, SIGNALS, SIGNALS_MESSAGE, Scored, Source
 
 
 def interaction(**fields: Any) -> Interaction:
@@ -182,3 +184,28 @@ def test_feedback_is_stored_once_and_joined_by_id(store: Store) -> None:
         ("rating", 4.0, ""),
     ]
     assert ledger(store) == {"stored": 2, "dead_lettered": 1, "duplicate": 1, "missing": 0, "unaccounted": 0}
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 50)), max_size=40))
+def test_signals_are_merged_by_time_and_keep_the_order_of_each_partition(said: list[tuple[int, int]]) -> None:
+    signals = [
+        Scored(
+            source=Source(topic=INTERACTIONS, partition=partition, offset=offset),
+            interaction_id=str(offset),
+            application="shop",
+            occurred_at=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minute),
+            signals={},
+            prompt_vector="",
+            response_vector="",
+            encoder="test",
+        )
+        for offset, (partition, minute) in enumerate(said)
+    ]
+    merged = list(in_order_of_time(signals))
+    assert sorted(merged, key=lambda each: each.source.offset) == signals
+    for number in range(4):
+        offsets = [each.source.offset for each in merged if each.source.partition == number]
+        assert offsets == sorted(offsets)
+    one_each = {each.source.partition for each in signals}
+    if len(one_each) == len(signals):
+        assert merged == sorted(merged, key=lambda each: each.occurred_at)

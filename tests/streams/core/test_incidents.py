@@ -177,7 +177,7 @@ def test_the_notification_answers_what_a_person_asks_at_night() -> None:
         "about 30% of it is affected",
         "language (evidence 0.9), response (evidence 0.6)",
         "model.version 2: 0% → 100% of traffic",
-        "1.2, where 1 pages; budget at stake 0.04 false pages",
+        "1.2, where 1 is a page",
         f"https://tocsin.example/incidents/{opened().incident_id}\n",
         f"https://tocsin.example/incidents/{opened().incident_id}/report",
     ):

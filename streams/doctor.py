@@ -80,8 +80,9 @@ def _port(settings: Settings) -> str:
 
 def _encoder(settings: Settings) -> str:
     encoder = open_encoder(settings.scoring.backend, cache=settings.cache)
-    scores = Scorer(encoder).score_texts(["a short sentence to try the encoder"])
-    return f"{encoder.fingerprint}, {len(scores[0].signals)} signals"
+    scorer = Scorer(encoder)
+    scorer.score_texts(["a short sentence to try the encoder"])
+    return f"{encoder.fingerprint}, {len(scorer.outputs)} signals"
 
 
 def _engines(settings: Settings) -> str:

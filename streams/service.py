@@ -28,7 +28,7 @@ def log_to_stderr(level: str) -> None:
     logging.basicConfig(
         stream=sys.stderr, level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s %(message)s", force=True
     )
-    for name in ("faust", "mode", "aiokafka", "kafka", "httpx", "httpcore", "uvicorn", "clickhouse_connect"):
+    for name in ("faust", "mode", "aiokafka", "httpx", "httpcore", "uvicorn", "clickhouse_connect"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ class TopicError(Exception):
 
 @contextmanager
 def _client(kind: type[Any], bootstrap: str, timeout: float, **options: object) -> Iterator[Any]:
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it logs every try, and what we cut short by closing
     try:
         client = kind(
             bootstrap_servers=bootstrap.split(","),
@@ -109,8 +111,6 @@ def end_offsets(bootstrap: str, topics: Iterable[str], timeout: float = 30.0) ->
         max_poll_records=1_000_000,  # a batch whole
     ) as consumer:
         partitions = [TopicPartition(topic, number) for topic in topics for number in _partitions(consumer, topic)]
-        # before the questions below: it makes the client fetch metadata, and closing meanwhile is logged as a failure
-        consumer.assign(partitions)
         first, answered = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
         waiting = {partition for partition in partitions if answered[partition] > first[partition]}
         consumer.assign(list(waiting))

@@ -49,7 +49,7 @@ def assert_mean_at_most_1(products: NDArray[np.float64]) -> None:
 def test_bets_on_a_signal_neither_gain_nor_lose_on_average_over_references(name: str, units: int) -> None:
     draw, tails = SIGNALS[name]
     products = []
-    for seed in range(400):
+    for seed in range(250):
         random = np.random.default_rng((seed, units))
         detector = RankDetector(rank.fit(draw(random, 2_000), seed=seed), tails)
         state, _ = detector.update(detector.start(), one_stake(draw(random, units), random))
@@ -113,7 +113,7 @@ class Redrawn:
 @pytest.mark.parametrize("units", [1, 200])
 def test_novelty_bets_gain_nothing_on_average_over_references(ordinary_vectors: Draw, units: int) -> None:
     redrawn, products = Redrawn(ordinary_vectors, seed=1), []
-    for seed in range(200 if units > 1 else 1_000):
+    for seed in range(150 if units > 1 else 800):
         random = np.random.default_rng((seed, units))
         detector = VectorDetector(redrawn.reference(random), units_per_page=1e4)
         values = np.asarray(ordinary_vectors(random, units))
@@ -140,7 +140,7 @@ def test_a_look_is_below_a_level_no_more_often_than_that(clustered_vectors: Call
 
     A look shows level / p; a stake that no p-value reaches lets p be read off.
     """
-    streams, units, scales = 1_200, 64, [j for j, stride in enumerate(STRIDES) if 64 % stride == 0]
+    streams, units, scales = 800, 64, [j for j, stride in enumerate(STRIDES) if 64 % stride == 0]
     assert len(scales) == 3
     p_values = []
     for kind in range(4):
@@ -174,7 +174,7 @@ def test_a_mean_is_compared_with_its_variance_and_the_error_of_the_centre(vector
     redrawn = Redrawn(vector_case.ordinary, seed=2)
     ratios: dict[int, list[float]] = {t: [] for t in (16, 256, 2_048)}
     a, q = (1 - np.exp(-1 / np.array(SCALES))), np.exp(-np.outer(list(ratios), 1 / np.array(SCALES)))
-    for seed in range(60):
+    for seed in range(40):
         random = np.random.default_rng(seed)
         detector = VectorDetector(redrawn.reference(random), units_per_page=1e4)
         values = np.asarray(vector_case.ordinary(random, 2_048), np.float32)

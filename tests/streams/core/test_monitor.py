@@ -157,7 +157,7 @@ def test_a_real_shift_pages_soon_and_says_where(monitor: ApplicationMonitor, tra
 
 def test_ordinary_traffic_under_a_tight_budget_does_not_page(traffic: Any, rules: Rules) -> None:
     tight = ApplicationMonitor("shop", replace(rules, budget=Budget(0.01)))
-    assert pages(fed(tight, traffic(UNITS + 2_000))) == []
+    assert pages(fed(tight, traffic(UNITS + 1_000))) == []
     assert tight.reference is not None
 
 
@@ -221,14 +221,15 @@ def test_pages_have_the_same_ids_in_every_replay(taught: ApplicationMonitor, tra
 
 def test_another_encoder_asks_for_a_reference_once_and_never_pages(monitor: ApplicationMonitor, traffic: Any) -> None:
     before = state_of(monitor)
-    events = fed(monitor, traffic(2 * UNITS + 100, first=UNITS, kind="new", encoder="e2"))
+    events = fed(monitor, traffic(UNITS + 100, first=UNITS, kind="new", encoder="e2"))
     vectors = [name for name in before if name.startswith(("prompt/", "response/"))]
     assert [state_of(monitor)[name] for name in vectors] == [before[name] for name in vectors]
     assert [page for page in pages(events) if page.stream in ("prompt", "response")] == []
     learned = [event for event in events if isinstance(event, Learned)]
     assert [(event.proposed, event.reference.encoder) for event in learned] == [(True, "e2")]
+    assert monitor.candidate is None, "what was proposed is not collected again"
     monitor.promote(learned[0].reference)
-    assert pages(fed(monitor, traffic(200, first=3 * UNITS + 200, kind="new", encoder="e2"))) == []
+    assert pages(fed(monitor, traffic(200, first=3 * UNITS, kind="new", encoder="e2"))) == []
     assert monitor.states["prompt"].units == 200
 
 
@@ -258,8 +259,8 @@ def test_a_promoted_reference_is_in_force_at_once(monitor: ApplicationMonitor, t
 def test_a_reference_is_proposed_from_the_named_model_version_alone(monitor: ApplicationMonitor, traffic: Any) -> None:
     monitor.propose("run-1", "2")
     known = monitor.reference
-    old, new = traffic(UNITS, first=UNITS), traffic(UNITS, first=2 * UNITS, model=Model(name="m", version="2"))
-    mixed = [message for pair in zip(old, new, strict=True) for message in pair]
+    old, new = traffic(100, first=UNITS), traffic(UNITS, first=2 * UNITS, model=Model(name="m", version="2"))
+    mixed = old[:50] + new[:1_000] + old[50:] + new[1_000:]
     learned = [event for event in fed(monitor, mixed) if isinstance(event, Learned)]
     assert [event.proposed for event in learned] == [True]
     assert learned[0].reference.run_id == "run-1"

@@ -22,8 +22,9 @@ UNITS = 2_000
 def restarted(monitor: ApplicationMonitor, messages: list[Scored]) -> ApplicationMonitor:
     """Through bytes and back; units are read again from what was published, as from the table."""
     snapshot = read(dump(monitor))
-    table = {message.interaction_id: to_unit(message) for message in messages}
-    units = {unit_id: table[unit_id] for unit_id in snapshot.unit_ids}
+    wanted = snapshot.unit_ids
+    units = {each.interaction_id: to_unit(each) for each in messages if each.interaction_id in wanted}
+    assert set(units) == wanted
     known = {each.reference_id: each for each in (monitor.reference, monitor.proposed) if each}
     assert snapshot.reference_ids == set(known)
     return restore(snapshot, monitor.rules, units, known)
@@ -81,7 +82,9 @@ def identities(events: list[Event]) -> list[Any]:
 
 
 def test_while_learning(rules: Any) -> None:
-    events = assert_same_life(ApplicationMonitor("shop", rules), ALL[: UNITS + 60], [1_200, UNITS - 1, UNITS + 30])
+    begin = ApplicationMonitor("shop", rules)
+    begin.apply(ALL[: UNITS - 60], HERE)
+    events = assert_same_life(begin, ALL[UNITS - 60 : UNITS + 60], [20, 59, 90])
     assert sum(isinstance(event, Learned) for event in events) == 1
 
 
@@ -94,8 +97,8 @@ def test_while_watching_and_through_a_page(taught: ApplicationMonitor) -> None:
 def test_while_a_reference_of_another_model_version_is_collected(taught: ApplicationMonitor) -> None:
     begin = copy.deepcopy(taught)
     begin.propose("run-7", "2")
-    messages = ALL[UNITS : UNITS + 50] + ALL[-(UNITS + 100) :]
-    events = assert_same_life(begin, messages, [20, 1_400, UNITS + 60])
+    begin.apply(ALL[-(UNITS + 100) : -200], HERE)
+    events = assert_same_life(begin, ALL[UNITS : UNITS + 30] + ALL[-200:], [20, 100, 180])
     assert [event.proposed for event in events if isinstance(event, Learned)] == [True]
 
 

@@ -1,0 +1,113 @@
+"""What a page says about the change, read off units whose change is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from detectors.drift import Alarm
+from streams.core.explain import effect_of, exemplars_of, shifts_of
+from streams.core.monitor import ApplicationMonitor
+from streams.core.reference import Composition, Reference
+from streams.core.units import Unit, to_unit
+
+CALM = {"prompt.repeat": 0.0, "response.repeat": 0.0}
+UNITS = 2_000
+
+
+@pytest.fixture(scope="module")
+def reference(taught: ApplicationMonitor) -> Reference:
+    assert taught.reference is not None
+    return taught.reference
+
+
+def window(traffic: Any, old: int, new: int) -> list[Unit]:
+    """Ordinary units, then changed prompts."""
+    messages = traffic(old, first=UNITS) + traffic(new, first=9_000, kind="new")
+    return [to_unit(message).with_signals(CALM) for message in messages]
+
+
+def alarm(lane: str, age: int) -> Alarm:
+    return Alarm(index=0, position=500, lane=lane, evidence=1.0, threshold=1e-4, age=age)
+
+
+def test_all_of_the_traffic_changed(reference: Reference, traffic: Any) -> None:
+    units = window(traffic, 200, 100)
+    for lane in ("novelty", "look 64"):
+        effect, share = effect_of(reference, "prompt", alarm(lane, 100), units)
+        assert effect.units == 100 and share is not None
+        assert effect.low is not None and effect.high is not None and effect.low <= effect.now <= effect.high
+        assert effect.low > effect.before and 0.2 < share <= 1
+
+
+def test_nothing_changed(reference: Reference, traffic: Any) -> None:
+    units = window(traffic, 400, 0)
+    for lane in ("novelty", "look 256"):
+        effect, share = effect_of(reference, "prompt", alarm(lane, 400), units)
+        assert effect.low is not None and effect.high is not None and share is not None
+        assert effect.low <= effect.before + 0.05 and share < 0.15
+
+
+def test_an_effect_is_read_off_sixteen_units_at_least(reference: Reference, traffic: Any) -> None:
+    units = window(traffic, 30, 1)
+    assert effect_of(reference, "prompt", alarm("novelty", 1), units)[0].units == 16
+    assert effect_of(reference, "length", alarm("rank", 1), units)[0].units == 16
+
+
+@pytest.mark.parametrize("lane", ["novelty", "look 16"])
+def test_two_units_are_enough_for_a_finite_answer(reference: Reference, traffic: Any, lane: str) -> None:
+    effect, _ = effect_of(reference, "prompt", alarm(lane, 2), window(traffic, 2, 0))
+    assert np.isfinite([effect.now, effect.low or 0, effect.high or 0]).all()
+
+
+def test_a_signals_effect_is_its_mean_then_and_now(reference: Reference, traffic: Any) -> None:
+    units = [unit.with_signals({"length": 50.0 + i}) for i, unit in enumerate(window(traffic, 20, 0))]
+    effect, share = effect_of(reference, "length", alarm("rank", 20), units)
+    assert (effect.quantity, effect.now, share) == ("mean of length", 59.5, None)
+    assert effect.before == pytest.approx(np.exp(0.5), rel=0.1)
+
+
+def test_a_rates_effect_is_a_share_with_its_interval(reference: Reference, traffic: Any) -> None:
+    units = [unit.with_signals({"response.repeat": float(i % 2)}) for i, unit in enumerate(window(traffic, 100, 0))]
+    effect, share = effect_of(reference, "response.repeat", alarm("rank", 100), units)
+    assert (effect.quantity, effect.before, effect.now, share) == ("rate of response.repeat", 0.0, 0.5, 0.5)
+    assert (effect.low, effect.high) == (pytest.approx(0.4038, abs=1e-3), pytest.approx(0.5962, abs=1e-3))
+
+
+@pytest.mark.parametrize("lane", ["novelty", "look 64"])
+def test_exemplars_of_a_vector_stream_are_mostly_changed_units(
+    reference: Reference, taught: ApplicationMonitor, traffic: Any, lane: str
+) -> None:
+    units = window(traffic, 200, 60)
+    state = taught.states["prompt"]
+    features = reference.detectors["prompt"].reference.features  # type: ignore[union-attr]
+    moved = np.tile(features(np.array([unit.vectors["prompt"] for unit in units[-60:]])).mean(axis=0), (4, 1))
+    found = exemplars_of(reference, "prompt", replace(state, means=moved), alarm(lane, 60), units)
+    changed = [int(each.interaction_id[1:]) >= 9_000 for each in found]
+    assert len(found) == 10 and sum(changed) >= 5, "of the window less than a quarter"
+    assert [each.score for each in found] == sorted((each.score for each in found), reverse=True)
+
+
+@pytest.mark.parametrize(("value", "direction"), [(90.0, 1), (-90.0, -1)])
+def test_exemplars_of_a_signal_lie_on_the_side_it_moved_to(
+    reference: Reference, taught: ApplicationMonitor, traffic: Any, value: float, direction: int
+) -> None:
+    units = window(traffic, 40, 0)
+    units[-10:] = [unit.with_signals({"length": value + i * direction}) for i, unit in enumerate(units[-10:])]
+    found = exemplars_of(reference, "length", taught.states["length"], alarm("rank", 10), units)
+    assert [each.interaction_id for each in found] == [unit.interaction_id for unit in reversed(units[-10:])]
+
+
+def test_shares_that_moved_by_more_than_a_tenth_are_named_the_largest_first(traffic: Any) -> None:
+    before = Composition({"model": {"m 1": 0.9, "m 2": 0.1}, "attribute region": {"eu": 0.5, "us": 0.5}})
+    units = window(traffic, 20, 0)
+    now = [
+        replace(unit, fields={"model": "m 2", "attribute region": "eu" if i % 2 else "us", "language": "de"})
+        for i, unit in enumerate(units)
+    ]
+    found = [(shift.field, shift.value, shift.share_before, shift.share_now) for shift in shifts_of(before, now)]
+    assert found == [("language", "de", 0.0, 1.0), ("model", "m 1", 0.9, 0.0), ("model", "m 2", 0.1, 1.0)]
+    assert shifts_of(Composition.of(now), now) == []

@@ -17,7 +17,7 @@ $(INSTALLED): pyproject.toml sdk/pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable sdk --editable ".[embedded,dev]"
+		--editable ./sdk --editable ".[embedded,dev]"
 	touch $@
 
 demo: $(INSTALLED) ## replay real conversations with four changes in them; ends with a summary

@@ -1,9 +1,11 @@
-"""Does the drift detector keep its promise? False pages against the budget, and delays: `python benchmarks/drift_null.py`.
+"""Does the drift detector keep its promise? False pages against the budget, and delays.
 
-Each null stream has a reference of its own, and both are drawn with replacement from one pool (clinc150, 22,500 requests
-to assistants): drawn without, they would share the pool's sampling error and flatter the result. A page starts the
-stream afresh, so that it may page again. Delays are at the nominal budget, not recalibrated: a share of the events after
-number 1,024 comes from elsewhere. Texts are encoded once, with the encoder that is shipped, and kept in the cache.
+    python benchmarks/drift_null.py
+
+Each null stream has a reference of its own, and both are drawn with replacement from one pool (clinc150, requests to
+assistants): drawn without, they would share the pool's sampling error and flatter the result. A page starts the stream
+afresh, so that it may page again. Delays are at the nominal budget, not recalibrated: a share of the events from number
+1,024 on comes from elsewhere. Texts are encoded once, with the encoder that is shipped, and kept in the cache.
 
 Data: CLINC150 and BANKING77 (CC-BY), arena-hard (Apache-2.0), German sentences of Tatoeba (CC-BY), as JSON Lines under
 the directory that `TOCSIN_DATA` names.

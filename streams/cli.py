@@ -346,6 +346,8 @@ def _print_finding(found: dict[str, Any]) -> None:
             f"false ones were to be expected; {found['seconds']:.1f} s",
             markup=False,
         )
+        for name, why in found["not_watched"].items():
+            screen.print(f"not watched: {name} ({why})", markup=False, soft_wrap=True)
 
 
 def main() -> None:

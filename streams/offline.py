@@ -75,6 +75,7 @@ def backtest_lines(
         "pages": pages,
         "expected_false_pages": settings.budget.pages_per_30_days * replay.seconds / SECONDS,
         "seconds": round(time.monotonic() - began, 3),
+        "not_watched": replay.not_watched,
     }
 
 
@@ -91,6 +92,8 @@ class _Replay:
         self._first: datetime | None = None
         self._last: datetime | None = None
         self.events = 0
+        self.not_watched: dict[str, str] = {}
+        self._learned = False
 
     @property
     def seconds(self) -> float:
@@ -121,12 +124,18 @@ class _Replay:
                 monitor.learn_now(frozenset(self._monitors))
             except ReferenceRefused as reason:
                 raise ConfigurationError(f"backtest: the reference of {name} is refused: {reason}") from None
+            if monitor.reference:
+                refused = monitor.reference.refused
+                self.not_watched |= {f"{name}: {stream}": why for stream, why in refused.items()}
+        self._learned = True
 
     def _apply(self, scored: Sequence[Scored]) -> Iterator[Event]:
         sharing = frozenset(self._monitors)
         for name, run in groupby(scored, key=lambda message: message.application):
             if name not in self._monitors:
                 self._monitors[name] = ApplicationMonitor(name, self._rules)
+                if self._learned:
+                    self.not_watched[name] = "none of its interactions were in the reference"
             yield from self._monitors[name].apply(list(run), sharing)
 
     def _interaction(self, line: str, number: int) -> Interaction:

@@ -28,7 +28,8 @@ def log_to_stderr(level: str) -> None:
     logging.basicConfig(
         stream=sys.stderr, level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s %(message)s", force=True
     )
-    for name in ("faust", "mode", "aiokafka", "httpx", "httpcore", "uvicorn", "clickhouse_connect"):
+    libraries = ("faust", "mode", "aiokafka", "httpx", "httpcore", "uvicorn", "clickhouse_connect")
+    for name in (*libraries, "urllib3.connectionpool"):  # its warnings show addresses, with our parameters in them
         logging.getLogger(name).setLevel(logging.ERROR)
 
 

@@ -18,6 +18,7 @@ from pydantic_settings import (
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -245,6 +246,8 @@ def load(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> tu
         raise ConfigurationError(
             f"{where + ': ' if where else ''}{fault['msg'].removeprefix('Value error, ')}"
         ) from None
+    except SettingsError as error:  # a variable that should hold a table as JSON
+        raise ConfigurationError(str(error)) from None
     except (ValueError, OSError) as error:  # not TOML, not readable
         raise ConfigurationError(f"{file}: {error}") from None
     origin: dict[str, str] = {}

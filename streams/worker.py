@@ -41,11 +41,21 @@ class Record:
 Handler = Callable[[list[Record]], Awaitable[None]]
 
 
+class Worker(faust.App):
+    """A Faust application that ends at once: the batch in hand comes again, and may be waiting for a store."""
+
+    logger = logging.getLogger("faust")
+
+    async def _consumer_wait_empty(self, consumer: Any, logger: Any) -> None:
+        if not self.should_stop:  # partitions move to another worker: what is in hand is finished before
+            await super()._consumer_wait_empty(consumer, logger)
+
+
 def create_worker(
     name: str, handlers: Mapping[str, Handler], settings: Settings, bootstrap: str, *, batch: int, within: float
 ) -> faust.App:
     """A Faust application whose consumer group is `name`, with one agent for each topic."""
-    app = faust.App(
+    app = Worker(
         name,
         broker=";".join(f"kafka://{address.strip()}" for address in bootstrap.split(",")),
         key_serializer="raw",

@@ -29,6 +29,7 @@ from tocsin.contracts import Interaction
 from tocsin.messages import FEEDBACK, INTERACTIONS, SIGNALS, Scored, Source, pack_vector
 
 CONFLICT = "id_conflict"
+PIECE = 16  # interactions scored at a stretch, a fraction of a second: an exit waits for no more
 
 
 def bounds_of(limits: Limits) -> Bounds:
@@ -64,8 +65,7 @@ class ScoreStage:
         self._store, self._publisher, self._scorer, self._clock = store, publisher, scorer, clock
         self._recovery, self._ledger = Recovery(store), Ledger(INTERACTIONS, store)
         self._bounds, self._limits = bounds_of(settings.limits), settings.limits
-        self._threads = settings.scoring.threads
-        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="score")
+        self._pool = ThreadPoolExecutor(settings.scoring.threads, thread_name_prefix="score")
 
     async def __call__(self, records: list[Record]) -> None:
         """Store and publish a batch."""
@@ -118,15 +118,14 @@ class ScoreStage:
         return known
 
     async def _score(self, interactions: list[Interaction]) -> list[Scores]:
-        """Scores in order; each thread takes a part, since the encoder runs outside the interpreter's lock."""
-        parts = [interactions[start :: self._threads] for start in range(self._threads)]
+        """Scores in order; several threads take pieces, since the encoder runs outside the interpreter's lock."""
+        pieces = [interactions[start : start + PIECE] for start in range(0, len(interactions), PIECE)]
         loop = asyncio.get_running_loop()
         with SCORING_SECONDS.time():
-            done = await asyncio.gather(*(loop.run_in_executor(self._pool, self._scorer.score, part) for part in parts))
-        scores: list[Scores | None] = [None] * len(interactions)
-        for start, part in enumerate(done):
-            scores[start :: self._threads] = part
-        return [score for score in scores if score is not None]
+            done = await asyncio.gather(
+                *(loop.run_in_executor(self._pool, self._scorer.score, part) for part in pieces)
+            )
+        return [score for piece in done for score in piece]
 
     def _insert(
         self, taken: Sequence[_Taken], scores: Sequence[Scores], dead: list[dict[str, Any]]

@@ -104,16 +104,19 @@ class Production:
         self.gateway = self.service("gateway")
         self.workers = {role: self.service(role) for role in ROLES}
         self.second_score = self.service("score", copy=2)
-        for program in self.programs:
-            program.start()
-        for program in self.programs:
-            program.await_ready()
+        self.start()
         self.client = httpx.Client(
             base_url=f"http://127.0.0.1:{self._gateway_port}",
             headers={"Authorization": f"Bearer {self.key}"},
             timeout=30,
         )
         stack.callback(self.client.close)
+
+    def start(self) -> None:
+        for program in self.programs:
+            program.start()
+        for program in self.programs:
+            program.await_ready()
 
     @property
     def programs(self) -> list[Program]:
@@ -237,7 +240,7 @@ def test_nothing_is_lost_or_told_twice_when_workers_are_killed_and_join(
     score.start()
     until(lambda: production.count("interactions") > 900, "the restarted worker goes on")
     production.second_score.start()
-    until(lambda: production.count("detector_states FINAL WHERE application = 'shop'") > 0, "the first snapshot")
+    until(lambda: production.count("references FINAL") > 0, "the reference is learned")
     watch.kill()
     watch.start()
     production.settle()
@@ -246,17 +249,24 @@ def test_nothing_is_lost_or_told_twice_when_workers_are_killed_and_join(
 
 
 def test_each_process_ends_at_once_when_asked_and_loses_nothing(production: Production, receiver: Receiver) -> None:
-    before = production.count("interactions")
+    before, score = production.count("interactions"), production.workers["score"]
     production.publish(traffic(600, 0, name="more"))
     until(lambda: production.count("interactions") > before, "some are stored")
+    assert_ends_at_once(production.second_score)
+    production.clickhouse.kill()
+    until(lambda: "trying again" in score.said(), "the other worker waits for the store")
     for program in production.programs:
-        code, seconds = program.stop()
-        assert code == 0, program.said()
-        assert seconds < STOP_SECONDS, program.said()
-    for program in production.programs:
-        program.start()
-    for program in production.programs:
-        program.await_ready()
+        assert_ends_at_once(program)
+
+    production.clickhouse.start().await_ready()
+    production.start()
     production.settle()
     assert_each_is_stored_once(production, before + 600)
     assert_everybody_was_told_once(production, receiver)
+
+
+def assert_ends_at_once(program: Program) -> None:
+    code, seconds = program.stop()
+    assert code == 0, program.said()
+    assert "Traceback" not in program.said()
+    assert seconds < STOP_SECONDS, program.said()

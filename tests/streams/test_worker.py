@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import Sequence
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 
+from sinks.clickhouse import StoreUnavailable
 from streams.settings import Settings
 from streams.worker import Record, create_worker
 
@@ -61,3 +63,25 @@ def test_a_batch_that_fails_ends_the_worker_and_comes_again(broker: str) -> None
     assert reason is None
     assert set(before) | set(after) == set(values)
     assert after[-1] == values[-1]
+
+
+def test_a_worker_ends_at_once_though_its_batch_waits_for_the_store(broker: str) -> None:
+    topic = f"waiting-{uuid.uuid4().hex}"
+    publish(broker, topic, [b"1"])
+    waiting = asyncio.Event()
+
+    async def take(_: list[Record]) -> None:
+        waiting.set()
+        raise StoreUnavailable("away")
+
+    async def stop_in_the_middle() -> float:
+        worker = create_worker(topic, {topic: take}, Settings(), broker, batch=10, within=0.05)
+        await worker.start()
+        await asyncio.wait_for(waiting.wait(), SECONDS)
+        began = time.monotonic()
+        await worker.stop()
+        return time.monotonic() - began
+
+    assert asyncio.run(stop_in_the_middle()) < 5
+    after, _ = asyncio.run(work(topic, broker, topic, poison=b"", wanted=1))
+    assert after == [b"1"]

@@ -6,14 +6,28 @@ Services never write these; they are public because analysts and other tools may
 from __future__ import annotations
 
 import base64
+import binascii
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import AfterValidator, Field, TypeAdapter
 
 from tocsin.contracts import SCHEMA_VERSION, Contract, Identifier, Model, Moment, Name, PromptTemplate
 
 TOPICS = ("tocsin.interactions", "tocsin.feedback", "tocsin.signals", "tocsin.pages", "tocsin.commands")
 INTERACTIONS, FEEDBACK, SIGNALS, PAGES, COMMANDS = TOPICS
+
+
+def _packed(text: str) -> str:
+    try:
+        bits = base64.b64decode(text, validate=True)
+    except binascii.Error:
+        raise ValueError("is not base64") from None
+    if len(bits) % 2:
+        raise ValueError("is not a list of 16-bit numbers")
+    return text
+
+
+PackedVector = Annotated[str, AfterValidator(_packed)]
 
 
 class Source(Contract):
@@ -40,8 +54,8 @@ class Scored(Contract):
     signals: dict[str, float]
     labels: dict[str, str] = Field(default_factory=dict)
     flags: list[str] = Field(default_factory=list)
-    prompt_vector: str = Field(description="bfloat16, little endian, base64")
-    response_vector: str = Field(description="bfloat16, little endian, base64")
+    prompt_vector: PackedVector = Field(description="bfloat16, little endian, base64")
+    response_vector: PackedVector = Field(description="bfloat16, little endian, base64")
     encoder: str = Field(description="fingerprint of what made the vectors")
 
 
@@ -54,7 +68,7 @@ class Joined(Contract):
 
 
 class Rearm(Contract):
-    """An incident was resolved: its application's latched streams may page again."""
+    """An incident was resolved: the streams of its application start afresh, latched ones may page again."""
 
     kind: Literal["rearm"] = "rearm"
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -131,7 +145,7 @@ class Page(Contract):
     stream: Name
     lane: Name
     reference_id: Identifier
-    position: int = Field(ge=1, description="units of the stream since its reference, the paging one included")
+    position: int = Field(ge=1, description="units of the stream since its reference or last re-arming")
     interaction_id: Identifier = Field(description="the interaction that completed the evidence")
     occurred_at: Moment
     began_at: Moment = Field(description="estimate of the beginning")

@@ -55,7 +55,7 @@ class Case:
 
 
 def _scalar(tails: Any, before: Draw, after: Draw) -> Case:
-    fitted = rank.fit(before(np.random.default_rng(0), UNITS))
+    fitted = rank.fit(np.asarray(before(np.random.default_rng(0), UNITS), np.float64))
     return Case(RankDetector(fitted, tails), RankState, before, after)
 
 

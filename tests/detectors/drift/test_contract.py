@@ -73,7 +73,7 @@ def test_a_stored_state_goes_on_where_it_stood(case: Any, cut: int) -> None:
     batch = case.drifting(BEFORE, AFTER, inflow=1e-3)
     state, _ = case.detector.update(case.detector.start(), part(batch, 0, cut))
     stored = io.BytesIO()
-    np.savez(stored, **to_arrays(state, "stream"))
+    np.savez(stored, **to_arrays(state, "stream"))  # type: ignore[arg-type]
     with np.load(io.BytesIO(stored.getvalue())) as archive:
         restored = from_arrays(case.state, dict(archive), "stream")
     assert_same(state, restored)
@@ -208,7 +208,7 @@ def test_a_reference_is_the_same_for_the_same_seed(ordinary_vectors: Any) -> Non
 def test_a_stored_reference_judges_bit_for_bit_alike(vector_case: Any) -> None:
     fitted = vector_case.detector.reference
     stored = io.BytesIO()
-    np.savez(stored, **to_arrays(fitted, "prompt"))
+    np.savez(stored, **to_arrays(fitted, "prompt"))  # type: ignore[arg-type]
     with np.load(io.BytesIO(stored.getvalue())) as archive:
         restored = replace(vector_case.detector, reference=from_arrays(type(fitted), dict(archive), "prompt"))
     batch = vector_case.drifting(BEFORE, AFTER)

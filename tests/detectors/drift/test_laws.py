@@ -51,7 +51,7 @@ def test_bets_on_a_signal_neither_gain_nor_lose_on_average_over_references(name:
     products = []
     for seed in range(250):
         random = np.random.default_rng((seed, units))
-        detector = RankDetector(rank.fit(draw(random, 2_000), seed=seed), tails)
+        detector = RankDetector(rank.fit(np.asarray(draw(random, 2_000), np.float64), seed=seed), tails)
         state, _ = detector.update(detector.start(), one_stake(draw(random, units), random))
         products.append(float(state.capital.sum()) / STAKE)
     found = np.array(products)
@@ -65,7 +65,7 @@ def test_ranks_of_a_signal_are_uniform_whatever_its_distribution(name: str) -> N
     """A bet on a tail of size A wins for a share A of the units, so that the share of wins at every A is A."""
     draw, _ = SIGNALS[name]
     random = np.random.default_rng(4)
-    detector = RankDetector(rank.fit(draw(random, 2_000)), "up")
+    detector = RankDetector(rank.fit(np.asarray(draw(random, 2_000), np.float64)), "up")
     state, ranks = detector.start(), []
     values, uniforms, counts = draw(random, 4_000), random.random(4_000), state.counts.copy()
     for value, uniform in zip(values, uniforms, strict=True):

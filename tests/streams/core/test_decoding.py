@@ -57,19 +57,19 @@ def reason(answer: Accepted[Any] | DeadLetter) -> str:
     return answer.reason if isinstance(answer, DeadLetter) else "accepted"
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(raw=st.binary(max_size=300))
 def test_any_bytes_have_an_answer(raw: bytes) -> None:
     assert all(isinstance(each, Accepted | DeadLetter) for each in answers(raw))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(value=anything)
 def test_any_json_has_an_answer(value: Any) -> None:
     assert all(isinstance(each, Accepted | DeadLetter) for each in answers(json.dumps(value).encode()))
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(field=st.sampled_from(sorted({*Interaction.model_fields, *Feedback.model_fields, "kind"})), value=anything)
 def test_any_value_in_any_field_has_an_answer_that_holds_no_content(field: str, value: Any) -> None:
     raw = json.dumps(PLAIN | {"prompt": MARK, "response": MARK} | {field: value}).encode()

@@ -97,7 +97,9 @@ def test_while_watching_and_through_a_page(taught: ApplicationMonitor) -> None:
 def test_while_a_reference_of_another_model_version_is_collected(taught: ApplicationMonitor) -> None:
     begin = copy.deepcopy(taught)
     begin.propose("run-7", "2")
-    begin.apply(ALL[-(UNITS + 100) : -200], HERE)
+    assert begin.candidate is not None
+    for message in ALL[-(UNITS + 100) : -200]:
+        begin.candidate.add(to_unit(message).with_signals({"prompt.repeat": 0.0, "response.repeat": 0.0}))
     events = assert_same_life(begin, ALL[UNITS : UNITS + 30] + ALL[-200:], [20, 100, 180])
     assert [event.proposed for event in events if isinstance(event, Learned)] == [True]
 

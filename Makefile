@@ -42,5 +42,5 @@ heads: $(INSTALLED) ## train the shipped heads anew from ../shared/data (or DATA
 bench-sdk: $(INSTALLED) ## what one call of the client costs the service
 	$(BIN)/python benchmarks/sdk_call.py
 
-clean: ## remove what the embedded engines keep under data/
+clean: ## delete data/: everything that `make up` and `make demo` have stored
 	rm -rf data

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from streams.listening import require_port
 from streams.settings import ConfigurationError, Settings, effective, load
 
 app = typer.Typer(
@@ -34,6 +35,8 @@ ConfigFile = Annotated[
 DataDirectory = Annotated[Path | None, typer.Option("--data", help="Data directory; overrides data_directory.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Port = Annotated[int | None, typer.Option("--port", help="Port of gateway and pages; overrides gateway.port.")]
+
+WIDEST_CELL = 120
 
 screen = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 notes = Console(stderr=True, highlight=False)
@@ -56,7 +59,7 @@ def failing_in_one_line() -> Iterator[None]:
     from sinks.clickhouse import StoreError
     from sinks.notification import NotificationConfigurationError
     from sinks.retraining import RetrainingConfigurationError
-    from streams.engines import EngineError
+    from streams.engines.ownership import EngineError
     from streams.topics import TopicError
 
     try:
@@ -78,11 +81,16 @@ def print_json(value: object) -> None:
 def up(config: ConfigFile = None, data: DataDirectory = None, port: Port = None) -> None:
     """Run everything in this process: gateway, pages, broker, store and all workers. Ctrl-C ends it."""
     with failing_in_one_line():
+        from streams.engines.ownership import require_free
+
+        settings = settings_from(config, data, port)
+        require_free(settings.data_directory)  # said at once, before anything heavy is loaded
+        require_port(settings.gateway.host, settings.gateway.port)
+        notes.print("tocsin starts: broker, store, encoder, workers…", soft_wrap=True)
         from streams.engines import open_engines
         from streams.pipeline import ROLES
         from streams.service import log_to_stderr, serve
 
-        settings = settings_from(config, data, port)
         log_to_stderr(settings.log_level)
 
         def announce(url: str) -> None:
@@ -91,6 +99,7 @@ def up(config: ConfigFile = None, data: DataDirectory = None, port: Port = None)
 
         with open_engines(settings) as engines:
             asyncio.run(serve(settings, engines, ROLES, gateway=True, announce=announce))
+        notes.print("tocsin has stopped; what was not dealt with waits in the broker", soft_wrap=True)
 
 
 @app.command()
@@ -207,7 +216,9 @@ def audit(config: ConfigFile = None, data: DataDirectory = None, as_json: AsJson
     else:
         used = [each for each in found["partitions"] if each["produced"]]
         _print_table([*used, {"topic": "total", "partition": "", **found["total"]}])
-        screen.print("exact: nothing is lost" if found["exact"] else "NOT exact: messages are lost")
+        waiting = found["total"]["waiting"]
+        rest = f"; {waiting} are waiting in the broker" if waiting else ""
+        screen.print(f"exact: nothing is lost{rest}" if found["exact"] else "NOT exact: messages are lost")
     raise typer.Exit(0 if found["exact"] else 1)
 
 
@@ -254,7 +265,10 @@ def doctor(config: ConfigFile = None, data: DataDirectory = None, as_json: AsJso
 def config_check(config: ConfigFile = None) -> None:
     """Read the configuration; exit 2 and one line that names the field if it is wrong."""
     with failing_in_one_line():
-        settings_from(config)
+        from sinks.notification import Notifier
+
+        settings = settings_from(config)
+        Notifier([url.get_secret_value() for url in settings.notification.urls])
     screen.print("the configuration is valid")
 
 
@@ -328,7 +342,8 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 def _cell(value: object) -> str:
     from rich.markup import escape
 
-    return escape(f"{value:.6g}" if isinstance(value, float) else str(value))
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return escape(text if len(text) <= WIDEST_CELL else text[: WIDEST_CELL - 1] + "…")
 
 
 def _print_finding(found: dict[str, Any]) -> None:

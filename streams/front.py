@@ -21,7 +21,7 @@ from starlette.routing import Mount, Route
 
 from dashboards.web import create_pages
 from dashboards.web.reports import CommandNotSent
-from sinks.clickhouse import Store, StoreError
+from sinks.clickhouse import Store, StoreError, StoreRejected
 from sinks.queries import Queries
 from sinks.retraining.token import verify_callback
 from streams.access import Csrf, Denied, PageAccess, check_host, check_key, checked_form
@@ -117,7 +117,7 @@ def control_routes(settings: Settings, engines: Engines) -> list[Route]:
                 return _problem(verdict.status, verdict.reason)
             try:
                 return await answer(request)
-            except SqlRefused as error:
+            except (SqlRefused, StoreRejected) as error:
                 return _problem(400, str(error))
             except (StoreError, TopicError) as error:
                 return _problem(503, str(error))
@@ -145,6 +145,8 @@ def sql_rows(store: Store, sql: str) -> list[dict[str, Any]]:
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no word for it
     if isinstance(value, str | int | float | bool | list | dict | None):
         return value
     return str(value)
@@ -156,19 +158,6 @@ def _problem(status: int, message: str) -> Response:
 
 def _seconds() -> float:
     return datetime.now(UTC).timestamp()
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket, so that a port in use is known before anything starts.
-
-    Raises:
-        EngineError: the address cannot be used.
-    """
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=256)
-    except OSError as error:
-        raise EngineError(f"gateway.host {host}, gateway.port {port}: {error.strerror}") from None
 
 
 class Front:

@@ -14,7 +14,8 @@ import orjson
 
 from streams.engines import Engines
 from streams.engines.ownership import is_owned
-from streams.front import Front, create_front, listen
+from streams.front import Front, create_front
+from streams.listening import listen
 from streams.pipeline import Role, run_workers
 from streams.settings import Settings
 

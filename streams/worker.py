@@ -61,6 +61,7 @@ def create_worker(
         key_serializer="raw",
         value_serializer="raw",
         store="memory://",
+        datadir=settings.data_directory / "faust",
         topic_disable_leader=True,
         topic_allow_declare=False,
         consumer_auto_offset_reset="earliest",

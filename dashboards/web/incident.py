@@ -90,8 +90,11 @@ def headline(page: Page) -> str:
     subject = capital(stream_words(page.stream))
     if page.stream in _EMBEDDINGS:
         return f"{subject} has changed"
-    verb = "rose" if effect.now > effect.before else "fell" if effect.now < effect.before else "changed"
-    return f"{subject} {verb}"
+    if effect.quantity.startswith("share of low values"):
+        return f"{subject} fell"
+    if effect.low is not None and effect.high is not None and effect.low <= effect.before <= effect.high:
+        return f"{subject} changed"  # the interval does not say which way
+    return f"{subject} {'rose' if effect.now > effect.before else 'fell'}"
 
 
 def effect_words(page: Page) -> str:

@@ -159,7 +159,7 @@ def _learning(rows: Sequence[Row]) -> tuple[int, int] | None:
         if row["stream"] == LEARNING:
             units, share = int(row["units"]), float(row["evidence"])
             return units, round(units / share) if share > 0 else 0
-    return None
+    return None  # it is shown from its 32nd unit on
 
 
 def _application(name: str, read: _Grouped, over: Span) -> Application:
@@ -170,7 +170,7 @@ def _application(name: str, read: _Grouped, over: Span) -> Application:
     interactions = sum(int(row["interactions"]) for row in traffic)
     return Application(
         name=name,
-        state=_state(read.incidents[name], interactions, learning=learning is not None and not watched),
+        state=_state(read.incidents[name], interactions, learning=not watched),
         learning=None if watched else learning,
         traffic=_buckets(traffic, over),
         interactions=interactions,

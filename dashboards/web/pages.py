@@ -27,7 +27,7 @@ from starlette.staticfiles import StaticFiles
 
 from dashboards.web.headers import REPORT_POLICY, Headers
 from dashboards.web.incident import read_incident
-from dashboards.web.overview import Overview, read_overview
+from dashboards.web.overview import LEARNING, Overview, read_overview
 from dashboards.web.rendering import Renderer, csv_file, segment
 from dashboards.web.reports import RANGES, REMEMBERED, CommandNotSent, Reports, Row, Span, span
 from dashboards.web.series import POINTS, read_series
@@ -81,12 +81,17 @@ class Pages:
         """What moved, when, together with what?"""
         name = request.path_params["name"]
         known = await run_in_threadpool(self.reports.read, "evidence_now", since=self.now() - REMEMBERED)
-        streams = [row for row in known if row["application"] == name]
+        mine = [row for row in known if row["application"] == name]
         found = await run_in_threadpool(self.reports.read, "incidents_of", application=name)
-        if not streams and not found:
-            raise HTTPException(404, "Nothing is watched under this name yet.")
+        if not mine and not found and not await run_in_threadpool(self._has_traffic, name):
+            raise HTTPException(404, "No application of this name has sent anything in the last 30 days.")
+        streams = [row for row in mine if row["stream"] != LEARNING]
         context: dict[str, Any] = {"name": name, "streams": streams, "found": found, "range": _range(request)}
         return self.renderer.page(request, "application.html", **context)
+
+    def _has_traffic(self, name: str) -> bool:
+        rows = self.reports.read("traffic", since=self.now() - REMEMBERED, step=int(REMEMBERED.total_seconds()))
+        return any(row["application"] == name for row in rows)
 
     async def incident(self, request: Request) -> Response:
         """What changed, since when, how big, for whom, why, what to do?"""
@@ -100,7 +105,7 @@ class Pages:
         """The report of an incident's scores, in an origin of its own."""
         file = self._report_file(await self._incident_row(request))
         if file is None:
-            raise HTTPException(404, "This incident has no report.")
+            raise HTTPException(404, "This incident has no report yet; making one takes about a minute.")
         return FileResponse(file, media_type="text/html", headers={"Content-Security-Policy": REPORT_POLICY})
 
     def _report_file(self, incident: Row) -> Path | None:

@@ -47,6 +47,7 @@ LANES: Mapping[str, str] = {
     "rank": "values that rank higher or lower than in the reference",
 }
 
+MEASURES = ("mean", "rate", "share of high values", "share of low values")
 _SIDES = {"prompt": "prompts", "response": "responses"}
 _UNITS = {"ms": " ms", "tokens": " tokens", "characters": " characters"}
 
@@ -69,8 +70,8 @@ def lane_words(lane: str) -> str:
 
 def quantity_words(quantity: str) -> str:
     """An effect's quantity; "mean of latency_ms" names its stream in words."""
-    measure, of, stream = quantity.partition(" of ")
-    return f"{measure} of {stream_words(stream)}" if of and measure in ("mean", "rate") else quantity
+    measure, of, stream = quantity.rpartition(" of ")
+    return f"{measure} of {stream_words(stream)}" if of and measure in MEASURES else quantity
 
 
 def event_words(kind: str) -> str:

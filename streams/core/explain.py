@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.drift import Alarm
+from detectors.drift import Alarm, FloatArray
 from detectors.drift.rank import RankDetector
 from detectors.drift.tail import SCALES
 from detectors.drift.vectors import VectorDetector, VectorState
@@ -80,29 +80,51 @@ def effect_of(reference: Reference, stream: str, alarm: Alarm, window: Sequence[
         if alarm.lane == "novelty":
             return _novelty_effect(detector, vectors)
         return _look_effect(reference, stream, detector.reference.features(vectors))
-    values = np.array([unit.signals[stream] for unit in recent if stream in unit.signals])
+    return _signal_effect(
+        detector, stream, np.array([unit.signals[stream] for unit in recent if stream in unit.signals])
+    )
+
+
+def _signal_effect(detector: RankDetector, stream: str, values: FloatArray) -> tuple[Effect, float | None]:
+    """Rate of a binary signal, else the mean; where its interval hides the change, the share of extreme values."""
+    before, share = detector.reference.mean, None
     if detector.reference.rate >= 0:
+        quantity = f"rate of {stream}"
         now, low, high = _share(int((values > 0).sum()), len(values))
-        share = max(0.0, now - detector.reference.mean)
+        share = max(0.0, now - before)
     else:
-        (now, low, high), share = _mean(values), None
-    quantity = f"{'rate' if detector.reference.rate >= 0 else 'mean'} of {stream}"
-    effect = Effect(quantity=quantity, before=detector.reference.mean, now=now, low=low, high=high, units=len(values))
-    return effect, share
+        quantity = f"mean of {stream}"
+        now, low, high = _mean(values)
+        if low <= before <= high:
+            side, before, extreme = _extreme_values(detector, values)
+            quantity = f"share of {side} values of {stream}"
+            now, low, high = _share(extreme, len(values))
+            share = max(0.0, now - before)
+    return Effect(quantity=quantity, before=before, now=now, low=low, high=high, units=len(values)), share
+
+
+def _extreme_values(detector: RankDetector, values: FloatArray) -> tuple[str, float, int]:
+    """The side on which extreme values became more frequent: its name, their share in the reference, how many now."""
+    edges, upto = detector.reference.edges, np.cumsum(detector.reference.counts) / detector.reference.counts.sum()
+    top = edges[min(int(np.searchsorted(upto, STRANGE)), len(edges) - 1)]
+    bottom = edges[min(int(np.searchsorted(upto, 1 - STRANGE)), len(edges) - 1)]
+    high = ("high", 1 - float(upto[np.searchsorted(edges, top)]), int((values > top).sum()))
+    low = ("low", float(upto[np.searchsorted(edges, bottom)]), int((values <= bottom).sum()))
+    sides = {"up": [high], "down": [low], "both": [high, low]}[detector.tails]
+    return max(sides, key=lambda side: (side[2] - side[1] * len(values)) / math.sqrt(max(side[1], 1e-9) * len(values)))
 
 
 def exemplars_of(
     reference: Reference, stream: str, state: object, alarm: Alarm, window: Sequence[Unit]
 ) -> list[Exemplar]:
-    """The recent units that speak loudest for the change."""
+    """The units since the estimated beginning that speak loudest for the change."""
     detector = reference.detectors[stream]
+    units = list(window[-max(LEAST_WINDOW, alarm.age) :])
     if isinstance(detector, RankDetector):
-        units = [unit for unit in window if stream in unit.signals]
+        units = [unit for unit in units if stream in unit.signals]
         values = np.array([unit.signals[stream] for unit in units])
-        recent = values[-max(LEAST_WINDOW, alarm.age) :]
-        scores = (values - detector.reference.mean) * (1 if recent.mean() >= detector.reference.mean else -1)
+        scores = (values - detector.reference.mean) * (1 if values.mean() >= detector.reference.mean else -1)
     else:
-        units = list(window)
         vectors = np.array([unit.vectors[stream] for unit in units], np.float32)
         if alarm.lane == "novelty":
             scores = detector.reference.strangeness(vectors).astype(np.float64)

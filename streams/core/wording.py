@@ -60,7 +60,7 @@ def notification_text(incident: Incident, page: Page, public_url: str) -> tuple[
     ]
     body = [f"{label + ':':<12}{text}" for label, text in facts]
     ids = [f"page: {_line(page.page_id)}", f"incident: {incident.incident_id}"]
-    return headline(page), "\n".join([_change(page), "", *body, "", *ids])
+    return headline(page), "\n".join([*body, "", *ids])
 
 
 def _change(page: Page) -> str:
@@ -71,8 +71,16 @@ def _change(page: Page) -> str:
     words = _line(name if name and unit in _UNITS else signal).replace("_", " ")
     if side:
         words += f" of {side}s" if side in _CHANNELS else f" ({_line(side)})"
-    moved = page.effect.now - page.effect.before
-    return f"{words} has {'risen' if moved > 0 else 'fallen' if moved < 0 else 'changed'}"
+    return f"{words} has {_direction(page.effect)}"
+
+
+def _direction(effect: Effect) -> str:
+    """What may be said of the way it went: nothing that the interval does not say."""
+    if effect.quantity.startswith("share of low values"):
+        return "fallen"
+    if effect.low is not None and effect.high is not None and effect.low <= effect.before <= effect.high:
+        return "changed"
+    return "risen" if effect.now > effect.before else "fallen" if effect.now < effect.before else "changed"
 
 
 def _size(effect: Effect) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections import Counter
@@ -18,6 +19,7 @@ import tocsin
 from streams.demo.phases import APPLICATION, REFERENCE_UNITS, SPAN, Phase, phases
 from streams.demo.receiver import Receiver
 from streams.demo.system import System
+from streams.listening import require_port
 from streams.settings import ConfigurationError
 
 RUN_SECONDS = 60
@@ -32,6 +34,7 @@ def run_demo(directory: Path, port: int, *, quiet: bool) -> dict[str, Any]:
         ConfigurationError: the directory holds something that is not the demonstration's.
     """
     console = Console(stderr=True, highlight=False, quiet=quiet)
+    require_port("127.0.0.1", port)
     _make_room(directory)
     began = time.monotonic()
     console.print("[bold]tocsin demo[/]: reading real conversations, starting broker, store and workers…")
@@ -43,6 +46,7 @@ def run_demo(directory: Path, port: int, *, quiet: bool) -> dict[str, Any]:
         replay.wait_for_runs()
         summary = replay.summary(receiver, time.monotonic() - began)
         _report(console, summary, replay, receiver)
+    console.print(f"look again: tocsin up --config {directory / 'tocsin.toml'}", markup=False, soft_wrap=True)
     return summary
 
 
@@ -70,7 +74,7 @@ class _Replay:
                 client.flush(60)
                 self._system.settle(_advancing(progress, task, before))
                 pages = self._pages_of(phase)
-                console.print(f"  {phase.title}: {_told(pages)}", highlight=False)
+                console.print(f"  {phase.title}: {_told(pages)}", highlight=False, soft_wrap=True)
                 self._resolve()
         self.replay_seconds = time.monotonic() - began
 
@@ -155,12 +159,15 @@ def _report(console: Console, summary: dict[str, Any], replay: _Replay, receiver
     console.print(
         f"Simulated: {SPAN.days} days of event time under a budget of 1 false page in 30 days. "
         f"{summary['published']} published, {summary['stored']} stored, {summary['lost']} lost; "
-        f"{summary['notifications']} notifications received."
+        f"{summary['notifications']} notifications received.",
+        soft_wrap=True,
     )
     for run in replay.runs():
-        console.print(f"retraining run {run['run_id'][:8]} {run['state']}: {run['metrics']}", markup=False)
+        metrics = json.loads(run["metrics"]).get("metrics", {})
+        told = ", ".join(f"{name} {value:.3g}" for name, value in metrics.items())
+        console.print(f"retraining run {run['run_id'][:8]} {run['state']}: {told}", markup=False, soft_wrap=True)
     for title in list(receiver.received.values())[:3]:
-        console.print(f"told: {title}", markup=False)
+        console.print(f"told, for example: {title}", markup=False, soft_wrap=True)
 
 
 def _make_room(directory: Path) -> None:

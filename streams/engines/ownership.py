@@ -56,3 +56,14 @@ def is_owned(directory: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def require_free(directory: Path) -> None:
+    """Find out whether a directory has no owner.
+
+    Raises:
+        DirectoryInUse: it has.
+    """
+    if is_owned(directory):
+        owner = (directory / "owner").read_text() or "unknown"
+        raise DirectoryInUse(f"data directory {directory} is in use by process {owner}")

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detectors.drift import Alarm
+from detectors.drift import Alarm, rank
+from detectors.drift.rank import RankDetector
 from streams.core.explain import effect_of, exemplars_of, shifts_of
 from streams.core.monitor import ApplicationMonitor
 from streams.core.reference import Composition, Reference
@@ -111,3 +112,21 @@ def test_shares_that_moved_by_more_than_a_tenth_are_named_the_largest_first(traf
     found = [(shift.field, shift.value, shift.share_before, shift.share_now) for shift in shifts_of(before, now)]
     assert found == [("language", "de", 0.0, 1.0), ("model", "m 1", 0.9, 0.0), ("model", "m 2", 0.1, 1.0)]
     assert shifts_of(Composition.of(now), now) == []
+
+
+@pytest.mark.parametrize(("sign", "side"), [(1, "high"), (-1, "low")])
+def test_where_the_mean_hides_the_change_the_share_of_extreme_values_shows_it(sign: int, side: str) -> None:
+    random = np.random.default_rng(0)
+    detector = RankDetector(rank.fit(random.normal(size=UNITS)), "both")
+    values = sign * np.concatenate([random.normal(-0.75, 0.3, size=48), random.normal(3.0, 0.3, size=12)])
+    assert abs(values.mean()) < 0.2
+    units = [Unit(str(i), float(i), "test", {}, {"latency_ms": float(value)}, {}) for i, value in enumerate(values)]
+    fitted = Reference("r", "shop", "test", 0.0, 1.0, (), {"latency_ms": detector}, {}, {}, Composition({}), {})
+    alarm = Alarm(index=59, position=60, lane="rank", evidence=1.0, threshold=1e-5, age=60)
+    effect, share = effect_of(fitted, "latency_ms", alarm, units)
+    assert effect.quantity == f"share of {side} values of latency_ms"
+    assert effect.before == pytest.approx(0.05, abs=0.01)
+    assert effect.now == pytest.approx(0.2)
+    assert effect.low is not None
+    assert effect.low > effect.before
+    assert share == pytest.approx(effect.now - effect.before)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +14,7 @@ from detectors.drift.bets import Tails
 from detectors.drift.rank import RankDetector, RankReference
 from detectors.drift.reference import LEAST_UNITS, VectorReference
 from detectors.drift.vectors import VectorDetector
+from streams.core.archive import Arrays, pack, unpack
 from streams.core.budget import elapsed
 from streams.core.units import VECTOR_STREAMS, Unit, is_judged
 
@@ -161,8 +160,8 @@ def _seconds(units: Sequence[Unit]) -> float:
 
 
 def dump(reference: Reference) -> bytes:
-    """A reference as bytes: an `.npz` whose entry `json` holds everything that is no array."""
-    arrays: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]] = {}
+    """A reference as bytes."""
+    arrays: Arrays = {}
     tails = {}
     for name, detector in reference.detectors.items():
         arrays |= to_arrays(detector.reference, name)
@@ -172,11 +171,8 @@ def dump(reference: Reference) -> bytes:
             arrays[f"{name}/units_per_page"] = np.asarray(detector.units_per_page)
             arrays[f"{name}/sample"] = reference.samples[name]
     plain = {name: getattr(reference, name) for name in PLAIN}
-    plain |= {"version": VERSION, "streams": reference.streams, "tails": tails}
-    plain["composition"] = reference.composition.shares
-    buffer = io.BytesIO()
-    np.savez(buffer, json=np.frombuffer(json.dumps(plain).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()
+    plain |= {"streams": reference.streams, "tails": tails, "composition": reference.composition.shares}
+    return pack(VERSION, plain, arrays)
 
 
 def load(data: bytes) -> Reference:
@@ -185,11 +181,7 @@ def load(data: bytes) -> Reference:
     Raises:
         ValueError: written by another version of the program.
     """
-    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-        arrays = dict(archive)
-    plain = json.loads(arrays.pop("json").tobytes())
-    if plain["version"] != VERSION:
-        raise ValueError(f"the reference has version {plain['version']}, this program reads {VERSION}")
+    plain, arrays = unpack(VERSION, data, "the reference")
     detectors: dict[str, StreamDetector] = {}
     for name in plain["streams"]:
         if name in plain["tails"]:

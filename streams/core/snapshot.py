@@ -6,17 +6,14 @@ table, where they lie with the very same bits. A unit that was erased meanwhile 
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from detectors.drift import from_arrays, to_arrays
 from detectors.drift.rank import RankDetector, RankState
 from detectors.drift.vectors import VectorState
+from streams.core.archive import Arrays, pack, unpack
 from streams.core.monitor import ApplicationMonitor, Learning, Rules
 from streams.core.reference import Reference
 from streams.core.units import REPEAT_SIGNALS, Repeats, Sessions, Unit
@@ -29,7 +26,7 @@ class Snapshot:
     """A stored monitor, read but not yet filled with its units and references."""
 
     plain: dict[str, Any]
-    arrays: dict[str, np.ndarray[Any, np.dtype[Any]]]
+    arrays: Arrays
 
     @property
     def unit_ids(self) -> set[str]:
@@ -57,12 +54,11 @@ def _learning(learning: Learning | None) -> dict[str, Any] | None:
 
 
 def dump(monitor: ApplicationMonitor) -> bytes:
-    """The monitor as an `.npz`."""
-    arrays: dict[str, Any] = {"sessions": monitor.sessions.snapshot()}
+    """The monitor as bytes."""
+    arrays: Arrays = {"sessions": monitor.sessions.snapshot()}
     for name, state in monitor.states.items():
         arrays |= to_arrays(state, name)
     plain = {
-        "version": VERSION,
         "application": monitor.application,
         "clock": monitor.clock,
         "units_seen": monitor.units_seen,
@@ -73,9 +69,7 @@ def dump(monitor: ApplicationMonitor) -> bytes:
         "reference": monitor.reference.reference_id if monitor.reference else "",
         "proposed": monitor.proposed.reference_id if monitor.proposed else "",
     }
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, json=np.frombuffer(json.dumps(plain).encode(), np.uint8), **arrays)
-    return buffer.getvalue()
+    return pack(VERSION, plain, arrays)
 
 
 def read(data: bytes) -> Snapshot:
@@ -84,12 +78,7 @@ def read(data: bytes) -> Snapshot:
     Raises:
         ValueError: written by another version of the program.
     """
-    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-        arrays = dict(archive)
-    plain = json.loads(arrays.pop("json").tobytes())
-    if plain["version"] != VERSION:
-        raise ValueError(f"the snapshot has version {plain['version']}, this program reads {VERSION}")
-    return Snapshot(plain, arrays)
+    return Snapshot(*unpack(VERSION, data, "the snapshot"))
 
 
 def restore(

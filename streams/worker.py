@@ -46,6 +46,9 @@ class Worker(faust.App):
 
     logger = logging.getLogger("faust")
 
+    def _create_directories(self) -> None:
+        """None: they are for tables, of which there are none."""
+
     async def _consumer_wait_empty(self, consumer: Any, logger: Any) -> None:
         if not self.should_stop:  # partitions move to another worker: what is in hand is finished before
             await super()._consumer_wait_empty(consumer, logger)
@@ -61,7 +64,6 @@ def create_worker(
         key_serializer="raw",
         value_serializer="raw",
         store="memory://",
-        datadir=settings.data_directory / "faust",
         topic_disable_leader=True,
         topic_allow_declare=False,
         consumer_auto_offset_reset="earliest",

@@ -143,8 +143,10 @@ def shifts_of(before: Composition, window: Sequence[Unit]) -> list[VersionShift]
     names = set(before.shares) | {name for unit in window for name in unit.fields}
     for name in sorted(names):
         now, known = Counter(unit.fields[name] for unit in window if name in unit.fields), before.shares.get(name, {})
+        if now.total() < min(LEAST_WINDOW, len(window)):
+            continue  # too few have it to say anything
         for value in sorted(set(now) | set(known)):
-            share = now[value] / len(window)
+            share = now[value] / now.total()
             if abs(share - known.get(value, 0.0)) > SHIFT:
                 found.append(VersionShift(field=name, value=value, share_before=known.get(value, 0.0), share_now=share))
     return sorted(found, key=lambda shift: -abs(shift.share_now - shift.share_before))[:EXEMPLARS]

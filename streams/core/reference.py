@@ -31,7 +31,7 @@ StreamDetector = VectorDetector | RankDetector
 
 @dataclass(frozen=True)
 class Composition:
-    """Shares of field values among the units of a reference: field to value to share."""
+    """Shares of field values among the units of a reference that have the field: field to value to share."""
 
     shares: dict[str, dict[str, float]] = field(default_factory=dict)
 
@@ -44,7 +44,7 @@ class Composition:
                 counts.setdefault(name, Counter())[value] += 1
         return cls(
             {
-                name: {value: n / len(units) for value, n in counter.most_common(VALUES_OF_A_FIELD)}
+                name: {value: n / counter.total() for value, n in counter.most_common(VALUES_OF_A_FIELD)}
                 for name, counter in counts.items()
             }
         )

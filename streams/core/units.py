@@ -21,6 +21,7 @@ REPEAT_SIGNALS = {"prompt": "prompt.repeat", "response": "response.repeat"}
 """Watched signals that arise here: 1 where a text repeats one of the last 256. A model that is stuck must page."""
 
 NEAR = 0.98
+UNKNOWN = "unknown"  # the label of a text too short to be judged; it says nothing about a change
 SESSIONS = 20_000
 
 
@@ -80,7 +81,7 @@ def fields_of(
     named = {"model": " ".join(part for part in model if part), "template": " ".join(part for part in template if part)}
     return (
         {f"attribute {name}": value for name, value in attributes.items()}
-        | dict(labels)
+        | {name: value for name, value in labels.items() if value != UNKNOWN}
         | {name: value for name, value in named.items() if value}
     )
 

@@ -6,6 +6,7 @@ import json
 import random
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -201,9 +202,9 @@ def publish(system: System, values: list[bytes | None]) -> None:
     producer.close()
 
 
-def assert_refused(answer: Any, code: int, *words: str) -> None:
+def assert_refused(answer: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
     assert answer.returncode == code, answer.stderr
-    lines = answer.stderr.strip().splitlines()
+    lines = [line for line in answer.stderr.splitlines() if not line.startswith("tocsin starts")]
     assert len(lines) == 1, answer.stderr
     assert lines[0].startswith("tocsin: ")
     for word in words:
@@ -231,7 +232,7 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path, directory: 
     ("text", "words"),
     [
         ("[gateway]\nprot = 1", "gateway.prot"),
-        ("[gateway]\nport = 'x'", "gateway.port"),
+        ("[broker]\npartitions = 'x'", "broker.partitions"),
         ("[gateway]\nhost = '0.0.0.0'", "gateway.keys"),
         ("[watch]\nreference_units = 10", "watch.reference_units"),
         ("[notification]\nurls = ['nonsense']", "notification.urls"),

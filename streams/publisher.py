@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 
 from aiokafka import AIOKafkaProducer
 from pydantic import BaseModel
 
 from streams.core.decoding import to_json
+
+STOP_SECONDS = 3
 
 
 class Publisher:
@@ -19,17 +23,22 @@ class Publisher:
         self._bootstrap = bootstrap
 
     async def __aenter__(self) -> Publisher:
-        # idempotent: several requests to one partition keep their order when one of them is tried again
         self._producer = AIOKafkaProducer(
             bootstrap_servers=self._bootstrap, acks="all", linger_ms=5, max_request_size=4_000_000
         )
+        # One request to a partition is under way at a time, so order holds while nothing is given up. By itself aiokafka
+        # gives a batch up after 40 s; the one behind it could get through, and WATCH, which keeps the highest offset
+        # that it has seen, would drop the first one when it comes again. There is no public setting for it.
+        self._producer._message_accumulator._batch_ttl = math.inf
         await self._producer.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._producer.stop()
+        with suppress(TimeoutError):  # the broker is away: what was not acknowledged comes again
+            async with asyncio.timeout(STOP_SECONDS):
+                await self._producer.stop()
 
     async def publish(self, topic: str, messages: Sequence[tuple[str, BaseModel]]) -> None:
         """Send (key, message) pairs and wait until all of them are durable."""

@@ -87,7 +87,7 @@ class Program:
         """Ask it to end; returns its exit code and the seconds that it took."""
         began = time.monotonic()
         self._process.send_signal(number)
-        r = self._process.wait(STOP_SECONDS), time.monotonic() - began; print("STOPPED", self._command[3:5], r, flush=True); return r
+        return self._process.wait(STOP_SECONDS), time.monotonic() - began
 
 
 def tocsin(

@@ -1,0 +1,68 @@
+"""What the stages say to each other survives an outage of the broker, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+from kafka import KafkaConsumer, TopicPartition
+
+from streams.engines import EmbeddedBroker
+from streams.publisher import Publisher
+from streams.settings import Broker
+from streams.topics import ensure_topics
+from tocsin.messages import SIGNALS, Joined
+
+MESSAGES = [("shop", Joined(application=f"shop {i}")) for i in range(200)]
+
+
+def test_messages_wait_for_a_broker_that_is_away_and_keep_their_order(tmp_path: Path) -> None:
+    async def publish(bootstrap: str) -> None:
+        async with Publisher(bootstrap) as publisher:
+            await publisher.publish(SIGNALS, MESSAGES[:10])
+            _kill_the_broker()
+            await publisher.publish(SIGNALS, MESSAGES[10:])
+            assert publisher._producer._message_accumulator._batch_ttl == float("inf")
+
+    with EmbeddedBroker(tmp_path) as broker:
+        ensure_topics(Broker(bootstrap=broker.bootstrap, partitions=1))
+        asyncio.run(publish(broker.bootstrap))
+        said = _messages(broker.bootstrap)
+    # what was in flight at the kill may be there twice; the first copies are in order
+    assert list(dict.fromkeys(said)) == [message.application for _, message in MESSAGES]
+
+
+def test_leaving_does_not_wait_for_a_broker_that_is_gone(tmp_path: Path) -> None:
+    async def leave() -> None:
+        broker = EmbeddedBroker(tmp_path)
+        with broker:
+            ensure_topics(Broker(bootstrap=broker.bootstrap, partitions=1))
+            publisher = await Publisher(broker.bootstrap).__aenter__()
+            await publisher.publish(SIGNALS, MESSAGES[:1])
+        waiting = asyncio.create_task(publisher.publish(SIGNALS, MESSAGES[1:]))
+        await asyncio.sleep(0)
+        async with asyncio.timeout(30):
+            await publisher.__aexit__(None, None, None)
+        waiting.cancel()
+
+    asyncio.run(leave())
+
+
+def _messages(bootstrap: str) -> list[str]:
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest", consumer_timeout_ms=5_000)
+    consumer.assign([TopicPartition(SIGNALS, 0)])
+    said = [Joined.model_validate_json(message.value).application for message in consumer]
+    consumer.close()
+    return said
+
+
+def _kill_the_broker() -> None:
+    """kill -9 of the broker that this process has started; it is started again by itself."""
+    tasks = Path("/proc/self/task").glob("*/children")
+    children = [int(child) for task in tasks for child in task.read_text().split()]
+    brokers = [child for child in children if b"--listener-url" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    assert brokers
+    for process_id in brokers:
+        os.kill(process_id, signal.SIGKILL)

@@ -26,9 +26,9 @@ class Publisher:
         self._producer = AIOKafkaProducer(
             bootstrap_servers=self._bootstrap, acks="all", linger_ms=5, max_request_size=4_000_000
         )
-        # One request to a partition is under way at a time, so order holds while nothing is given up. By itself aiokafka
-        # gives a batch up after 40 s; the one behind it could get through, and WATCH, which keeps the highest offset
-        # that it has seen, would drop the first one when it comes again. There is no public setting for it.
+        # One request to a partition is under way at a time, so order holds while nothing is given up. By itself
+        # aiokafka gives a batch up after 40 s; the one behind it could get through, and WATCH, which keeps the highest
+        # offset that it has seen, would drop the first one when it comes again. There is no public setting for it.
         self._producer._message_accumulator._batch_ttl = math.inf
         await self._producer.start()
         return self

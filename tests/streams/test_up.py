@@ -77,6 +77,10 @@ def interaction(number: int, **changes: object) -> dict[str, object]:
     }
 
 
+def test_everything_that_it_keeps_is_in_the_data_directory(system: System) -> None:
+    assert {path.name for path in system.directory.iterdir()} <= {"data", "log"}
+
+
 def test_what_was_acknowledged_survives_a_kill_of_everything_and_is_stored_once(tmp_path: Path) -> None:
     system = System(tmp_path)
     with system.program, system.client:

@@ -107,11 +107,6 @@ class Recovery:
         """The outbox."""
         return self._reader.query("SELECT * FROM notifications FINAL WHERE state = 'pending' ORDER BY created_at")
 
-    def notification_ids(self, page_id: str) -> set[str]:
-        """Notifications that are planned for a page."""
-        sql = "SELECT notification_id FROM notifications FINAL WHERE page_id = {page_id:String}"
-        return {row["notification_id"] for row in self._reader.query(sql, {"page_id": page_id})}
-
     def latest_run(self, application: str) -> Row | None:
         """The newest retraining run of an application."""
         sql = """SELECT * FROM retraining_runs FINAL WHERE application = {application:String}

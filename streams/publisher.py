@@ -11,7 +11,7 @@ from types import TracebackType
 from aiokafka import AIOKafkaProducer
 from pydantic import BaseModel
 
-from streams.core.decoding import to_json
+from tocsin.transports import encoded
 
 STOP_SECONDS = 3
 
@@ -42,11 +42,11 @@ class Publisher:
 
     async def publish(self, topic: str, messages: Sequence[tuple[str, BaseModel]]) -> None:
         """Send (key, message) pairs and wait until all of them are durable."""
-        sent = [await self._producer.send(topic, to_json(message), key=key.encode()) for key, message in messages]
+        sent = [await self._producer.send(topic, encoded(message), key=key.encode()) for key, message in messages]
         await asyncio.gather(*sent)
 
     async def publish_everywhere(self, topic: str, message: BaseModel) -> None:
         """Send one message to every partition of a topic and wait until it is durable in each."""
         partitions = await self._producer.partitions_for(topic)
-        sent = [await self._producer.send(topic, to_json(message), partition=partition) for partition in partitions]
+        sent = [await self._producer.send(topic, encoded(message), partition=partition) for partition in partitions]
         await asyncio.gather(*sent)

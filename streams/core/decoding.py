@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Generic, Literal, TypeVar
 
 import orjson
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from tocsin.contracts import SCHEMA_VERSION, Feedback, Interaction, Turn
@@ -20,6 +20,9 @@ Reason = Literal[
 NAME = re.compile(r"[\w.\[\]-]{1,60}", re.ASCII)
 
 ParsedT = TypeVar("ParsedT")
+
+INTERACTION: TypeAdapter[Interaction] = TypeAdapter(Interaction)
+FEEDBACK: TypeAdapter[Feedback] = TypeAdapter(Feedback)
 
 
 @dataclass(frozen=True)
@@ -57,27 +60,29 @@ class DeadLetter:
 
 def decode_interaction(raw: bytes | None, now: datetime, bounds: Bounds) -> Accepted[Interaction] | DeadLetter:
     """An interaction; its texts cut to the limit, its time within the bounds."""
-    parsed = _parse(raw, TypeAdapter(Interaction), bounds)
+    parsed = _parse(raw, INTERACTION, bounds)
     if isinstance(parsed, DeadLetter):
         return parsed
-    if parsed.occurred_at > now + bounds.future:
-        return DeadLetter("future", f"occurred_at: more than {bounds.future.total_seconds():g} s ahead")
-    if parsed.occurred_at < now - bounds.age:
-        return DeadLetter("too_old", f"occurred_at: older than {bounds.age.days} days, the retention")
+    if (untimely := _untimely("occurred_at", parsed.occurred_at, now, bounds)) is not None:
+        return untimely
     cut = _cut(parsed, bounds.text_characters)
     return Accepted(cut, () if cut is parsed else ("cut",))
 
 
 def decode_feedback(raw: bytes | None, now: datetime, bounds: Bounds) -> Accepted[Feedback] | DeadLetter:
     """Feedback, its time within the bounds."""
-    parsed = _parse(raw, TypeAdapter(Feedback), bounds)
+    parsed = _parse(raw, FEEDBACK, bounds)
     if isinstance(parsed, DeadLetter):
         return parsed
-    if parsed.given_at > now + bounds.future:
-        return DeadLetter("future", f"given_at: more than {bounds.future.total_seconds():g} s ahead")
-    if parsed.given_at < now - bounds.age:
-        return DeadLetter("too_old", f"given_at: older than {bounds.age.days} days, the retention")
-    return Accepted(parsed)
+    return _untimely("given_at", parsed.given_at, now, bounds) or Accepted(parsed)
+
+
+def _untimely(field: str, moment: datetime, now: datetime, bounds: Bounds) -> DeadLetter | None:
+    if moment > now + bounds.future:
+        return DeadLetter("future", f"{field}: more than {bounds.future.total_seconds():g} s ahead")
+    if moment < now - bounds.age:
+        return DeadLetter("too_old", f"{field}: older than {bounds.age.days} days, the retention")
+    return None
 
 
 def decode(raw: bytes | None, adapter: TypeAdapter[ParsedT], bounds: Bounds) -> Accepted[ParsedT] | DeadLetter:
@@ -138,8 +143,3 @@ def _cut(interaction: Interaction, limit: int) -> Interaction:
         if text is not None and len(text) > limit:
             changes[name] = text[:limit]
     return interaction.model_copy(update=changes) if changes else interaction
-
-
-def to_json(message: BaseModel) -> bytes:
-    """The wire form of a message between the stages."""
-    return message.model_dump_json(exclude_none=True).encode()

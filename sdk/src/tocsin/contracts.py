@@ -8,7 +8,7 @@ service and not a silent hole in its data.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import uuid_utils
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, field_validator
@@ -128,8 +128,3 @@ class Feedback(Contract):
         if isinstance(value, float) and not abs(value) < float("inf"):
             raise ValueError("must be finite")
         return value
-
-
-def json_object(contract: BaseModel) -> dict[str, Any]:
-    """The wire form of a message: JSON types only, absent fields left out."""
-    return contract.model_dump(mode="json", exclude_none=True)

@@ -12,11 +12,11 @@ from pydantic import BaseModel
 
 from detectors.encoder import open_encoder
 from detectors.scoring import Scorer
-from streams.core.decoding import to_json
 from streams.engines import EmbeddedBroker
 from streams.settings import Broker
 from streams.topics import ensure_topics
 from streams.worker import Record
+from tocsin.transports import encoded
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +39,7 @@ class Topic:
         self.name, self.partition, self.offset = name, partition, 0
 
     def record(self, value: BaseModel | bytes | None) -> Record:
-        raw = to_json(value) if isinstance(value, BaseModel) else value
+        raw = encoded(value) if isinstance(value, BaseModel) else value
         record = Record(self.name, self.partition, self.offset, datetime.now(UTC), raw)
         self.offset += 1
         return record

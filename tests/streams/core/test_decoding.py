@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.core.decoding import Accepted, Bounds, DeadLetter, decode, decode_feedback, decode_interaction, to_json
-from tocsin.contracts import Feedback, Interaction, json_object
+from streams.core.decoding import Accepted, Bounds, DeadLetter, decode, decode_feedback, decode_interaction
+from tocsin.contracts import Feedback, Interaction
 from tocsin.messages import COMMAND, SIGNALS_MESSAGE, Joined
+from tocsin.transports import encoded
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 BOUNDS = Bounds(message_bytes=100_000, text_characters=1_000, future=timedelta(minutes=10), age=timedelta(days=90))
@@ -171,9 +172,9 @@ def test_long_texts_are_cut_and_flagged_wherever_they_stand() -> None:
     ):
         answer = interaction(**{field: value})
         assert isinstance(answer, Accepted) and answer.flags == ("cut",)
-        texts = orjson.dumps(json_object(answer.value)[field]).decode()
+        texts = orjson.dumps(orjson.loads(encoded(answer.value))[field]).decode()
         assert texts.count("y") == 1_000
-        assert Interaction.model_validate(json_object(answer.value)) == answer.value
+        assert Interaction.model_validate(orjson.loads(encoded(answer.value))) == answer.value
 
 
 def test_a_text_of_exactly_the_limit_is_left_alone() -> None:
@@ -203,4 +204,4 @@ def test_feedback_at_fault_has_an_answer(changed: dict[str, Any], expected: str)
 
 def test_what_the_stages_write_they_can_read() -> None:
     message = Joined(application="shop")
-    assert decode(to_json(message), SIGNALS_MESSAGE, BOUNDS) == Accepted(message)
+    assert decode(encoded(message), SIGNALS_MESSAGE, BOUNDS) == Accepted(message)

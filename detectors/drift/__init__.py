@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 Float32Array = NDArray[np.float32]
+IntArray = NDArray[np.int64]
 
 CALM = 0.1
 """A latched stream whose evidence stays under this for one reference length is armed again by itself."""
@@ -36,11 +37,13 @@ class Batch:
         values: (n, d) float32 unit vectors, or (n,) float64 numbers; rows that are no such thing are skipped.
         inflow: (n,) pages that each unit brings to this stream.
         uniforms: (n,) numbers in [0, 1) drawn from the units' ids; they break ties, so that a replay decides alike.
+        buckets: (n,) place of each unit in the cycle of the traffic (`cycle.Cycle`); none: there is one place.
     """
 
     values: NDArray[np.floating]
     inflow: FloatArray
     uniforms: FloatArray
+    buckets: IntArray | None = None
 
     def __len__(self) -> int:
         return len(self.inflow)
@@ -57,6 +60,7 @@ class Alarm:
         evidence: at least 1.
         threshold: pages of inflow that were at stake.
         age: estimated units since the change began.
+        effect: size of the change in the lane's own measure, which a detector's `least_effect` is compared with.
     """
 
     index: int
@@ -65,6 +69,7 @@ class Alarm:
     evidence: float
     threshold: float
     age: int
+    effect: float = 0.0
 
 
 StateT = TypeVar("StateT")

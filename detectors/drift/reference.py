@@ -7,11 +7,11 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from detectors.drift import Float32Array, FloatArray, ReferenceRefused
 from detectors.drift.linear import product
 from detectors.drift.tail import bootstrap
+from detectors.drift.usable import usable
 
 LEAST_UNITS = 2_000
 FIT_SHARE = 0.3
@@ -59,12 +59,6 @@ class VectorReference:
     def _closeness(self, vectors: Float32Array) -> Float32Array:
         """(n, K) square length of the vector less its square distance from each centroid."""
         return 2 * product(vectors, self.centroids) - self.centroid_squares
-
-
-def usable(vectors: Float32Array) -> NDArray[np.bool_]:
-    """(n,) which rows are unit vectors: a text without words has none, and NaN or another scale is no vector at all."""
-    squares = np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64)
-    return np.asarray(np.abs(squares - 1) < 0.1)  # rounding to bfloat16 moves it by less than a hundredth
 
 
 def _check(vectors: Float32Array) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 
 from detectors.drift import CALM, Alarm, Batch, Float32Array, FloatArray
 from detectors.drift.bets import Bets, Capital
-from detectors.drift.reference import VectorReference, usable
+from detectors.drift.reference import VectorReference
 from detectors.drift.tail import SCALES, log_p, rates
+from detectors.drift.usable import usable
 
 LOOKS_SHARE = 0.6
 NOVELTY_SHARE = 0.4

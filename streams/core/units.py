@@ -11,7 +11,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.drift.reference import usable
+from detectors.drift.usable import usable
 from detectors.encoder.bfloat16 import from_bfloat16
 from tocsin.messages import Scored, unpack_vector
 

@@ -136,6 +136,22 @@ class VersionShift(Contract):
     share_now: float
 
 
+class ClusterShift(Contract):
+    """A cluster of the reference whose share of the traffic changed, with an interaction of now that lies in it."""
+
+    cluster: int = Field(ge=0)
+    share_before: float
+    share_now: float
+    interaction_id: str = ""
+
+
+class SegmentEvidence(Contract):
+    """Evidence of a page's stream in one segment (`field=value`; "" is the whole application) at that time."""
+
+    segment: str
+    evidence: float
+
+
 class Page(Contract):
     """The detector's cry, with its explanation."""
 
@@ -143,6 +159,7 @@ class Page(Contract):
     page_id: Identifier
     application: Name
     stream: Name
+    segment: str = Field(default="", description="field=value of the part of the traffic; empty: all of it")
     lane: Name
     reference_id: Identifier
     position: int = Field(ge=1, description="units of the stream since its reference or last re-arming")
@@ -158,6 +175,11 @@ class Page(Contract):
     ordinary: list[Exemplar] = Field(default_factory=list, description="members of the reference, for comparison")
     moved: list[Moved] = Field(default_factory=list)
     versions: list[VersionShift] = Field(default_factory=list)
+    clusters: list[ClusterShift] = Field(default_factory=list, description="clusters of the traffic then and now")
+    segments: list[SegmentEvidence] = Field(default_factory=list, description="evidence of this stream by segment")
+    attribution: Literal["users", "model", "both", "unclear"] | None = Field(
+        default=None, description="who changed, by the evidence of prompts, responses and responses given prompts"
+    )
     configuration: str = Field(description="hash of the settings that the page depends on")
 
 

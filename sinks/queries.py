@@ -35,13 +35,14 @@ STATEMENTS: Mapping[str, str] = {
         (
             SELECT application, stream, max((occurred_at, units, evidence, latched)) AS last
             FROM evidence
-            WHERE occurred_at >= {since:DateTime64(3, 'UTC')}
+            WHERE segment = '' AND occurred_at >= {since:DateTime64(3, 'UTC')}
             GROUP BY application, stream
         )
         ORDER BY application, evidence DESC, stream""",
     "references": """
         SELECT reference_id, application, status, created_at, first_at, last_at, units, model_version, run_id
         FROM references FINAL
+        WHERE segment = ''
         ORDER BY application, created_at DESC""",
     "incidents_open": """
         SELECT incident_id, application, state, opened_at, began_at, updated_at, title, streams, page_ids
@@ -84,7 +85,7 @@ STATEMENTS: Mapping[str, str] = {
                toUnixTimestamp(toStartOfInterval(occurred_at, toIntervalSecond({step:UInt32}))) AS at,
                max(evidence) AS highest
         FROM evidence
-        WHERE application = {application:String} AND occurred_at >= {since:DateTime64(3, 'UTC')}
+        WHERE application = {application:String} AND segment = '' AND occurred_at >= {since:DateTime64(3, 'UTC')}
           AND occurred_at <= {until:DateTime64(3, 'UTC')}
           AND (empty({streams:Array(String)}) OR has({streams:Array(String)}, stream))
         GROUP BY stream, at

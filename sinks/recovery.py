@@ -73,10 +73,12 @@ class Recovery:
         rows = self._reader.query(sql, {"reference_id": reference_id})
         return rows[0] if rows else None
 
-    def references_in_force(self, application: str) -> list[Row]:
-        """References of an application that are marked as current."""
-        sql = "SELECT * FROM references FINAL WHERE application = {application:String} AND status = 'current'"
-        return self._reader.query(sql, {"application": application})
+    def references_in_force(self, application: str, segment: str = "") -> list[Row]:
+        """References of an application, or of a segment of it, that are marked as current; the newest last."""
+        sql = """SELECT * FROM references FINAL
+                 WHERE application = {application:String} AND segment = {segment:String} AND status = 'current'
+                 ORDER BY created_at"""
+        return self._reader.query(sql, {"application": application, "segment": segment})
 
     def incidents_for(self, application: str, page_id: str) -> list[Row]:
         """The incidents that a page of the application may belong to."""

@@ -112,6 +112,7 @@ def page_row(page: Page) -> Row:
     return {
         "page_id": page.page_id,
         "application": page.application,
+        "segment": page.segment,
         "stream": page.stream,
         "lane": page.lane,
         "reference_id": page.reference_id,

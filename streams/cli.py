@@ -161,47 +161,79 @@ def demo(
 
 @app.command()
 def score(
-    file: Annotated[Path, typer.Argument(help='JSON lines: interactions, or {"text": …}; - reads standard input.')],
+    file: Annotated[
+        Path,
+        typer.Argument(help='Interactions or {"text": …}: JSON lines (or .gz), or Parquet; - reads standard input.'),
+    ],
+    vectors: Annotated[
+        bool, typer.Option("--vectors", help="Write what backtest reads without encoding: vectors, and no texts.")
+    ] = False,
     config: ConfigFile = None,
 ) -> None:
     """Score a file: one JSON object a line with every signal, in the order of the input."""
     with failing_in_one_line():
-        from streams.offline import score_lines
+        from streams.offline.records import open_records
+        from streams.offline.scoring import score_records
 
         settings = settings_from(config)
-        with _lines(file) as lines:
-            for scored in score_lines(lines, settings):
+        with open_records(file) as records:
+            for scored in score_records(records, settings, vectors=vectors):
                 print_json(scored)
 
 
 @app.command()
 def backtest(
     file: Annotated[
-        Path, typer.Argument(help="JSON lines of interactions, in the order of time; - reads standard input.")
+        Path,
+        typer.Argument(
+            help="Interactions in the order of time: JSON lines (or .gz), or Parquet; - reads standard input."
+        ),
     ],
     reference_first: Annotated[
         int | None,
-        typer.Option("--reference-first", help="How many interactions from the beginning make the reference."),
+        typer.Option(
+            "--reference-first", metavar="N", help="The first N interactions make the reference; 2000 at least."
+        ),
     ] = None,
     reference: Annotated[
-        Path | None, typer.Option("--reference", help="A file of interactions that make the reference.")
+        Path | None,
+        typer.Option("--reference", metavar="FILE", help="Another file of interactions makes the reference."),
     ] = None,
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Leave out and count what cannot be read, instead of stopping.")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin anew, also where an interrupted run could go on.")
+    ] = False,
     config: ConfigFile = None,
+    data: DataDirectory = None,
     as_json: AsJson = False,
 ) -> None:
-    """Replay a file through the detectors: the pages that they would have sent, a summary last."""
-    with failing_in_one_line():
-        from streams.offline import backtest_lines
+    """Replay a file through the detectors: the pages that it would have sent, then a summary.
 
+    Lines are interactions as services publish them, or carry what tocsin stores (prompt_vector, response_vector,
+    signals, encoder), as `tocsin sql "SELECT * FROM interactions FINAL" --json` prints them: those need no encoding.
+    The same command goes on where a killed one stood. Try another budget with --config. More: docs/backtest.md.
+    """
+    with failing_in_one_line():
         if (reference_first is None) == (reference is None):
-            raise ConfigurationError("backtest: give --reference-first N or --reference FILE")
-        settings = settings_from(config)
-        with _lines(file) as lines, _lines(reference) if reference else _nothing() as before:
-            for found in backtest_lines(lines, settings, list(before), reference_first or 0):
+            raise ConfigurationError(
+                "backtest: say what is ordinary: --reference-first N (the first N interactions) or --reference FILE"
+            )
+        from streams.offline.backtest import Plan, backtest
+        from streams.offline.report import Bar, print_report
+
+        plan = Plan(file, reference, reference_first or 0, fresh, skip_unreadable)
+        found: list[dict[str, Any]] = []
+        with Bar(notes) as bar:
+            for each in backtest(plan, settings_from(config, data), bar):
                 if as_json:
-                    print_json(found)
+                    print_json(each)
+                    sys.stdout.flush()  # pages are read as they are found
                 else:
-                    _print_finding(found)
+                    found.append(each)
+        if found:
+            print_report(screen, found[:-1], found[-1])
 
 
 @app.command()
@@ -310,23 +342,6 @@ def keys_new(
         sys.stdout.write(f'sha256 = "{sha256}"\nscopes = {json.dumps(scope)}\n')
 
 
-@contextmanager
-def _lines(file: Path) -> Iterator[Iterator[str]]:
-    if str(file) == "-":
-        yield iter(sys.stdin)
-        return
-    try:
-        with file.open(encoding="utf-8", errors="replace") as opened:
-            yield iter(opened)
-    except OSError as error:
-        raise ConfigurationError(f"{file}: {error.strerror}") from None
-
-
-@contextmanager
-def _nothing() -> Iterator[Iterator[str]]:
-    yield iter(())
-
-
 def _print_table(rows: list[dict[str, Any]]) -> None:
     if not rows:
         screen.print("no rows")
@@ -344,25 +359,6 @@ def _cell(value: object) -> str:
 
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
     return escape(text if len(text) <= WIDEST_CELL else text[: WIDEST_CELL - 1] + "…")
-
-
-def _print_finding(found: dict[str, Any]) -> None:
-    if "stream" in found:
-        effect = found["effect"]
-        screen.print(
-            f"{found['occurred_at']}  {found['stream']} ({found['lane']}) at unit {found['position']}: "
-            f"{effect['quantity']} {effect['before']:.3g} → {effect['now']:.3g}, began about {found['began_estimate']}",
-            markup=False,
-            soft_wrap=True,
-        )
-    else:
-        screen.print(
-            f"{found['events']} interactions, {found['pages']} pages; at most {found['expected_false_pages']:.3g} "
-            f"false ones were to be expected; {found['seconds']:.1f} s",
-            markup=False,
-        )
-        for name, why in found["not_watched"].items():
-            screen.print(f"not watched: {name} ({why})", markup=False, soft_wrap=True)
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ from streams.agents.runs import RunRecords, Runs
 from streams.agents.score import FeedbackStage, ScoreStage
 from streams.agents.watch import WatchStage
 from streams.core.budget import Budget
-from streams.core.monitor import Rules
+from streams.core.rules import Rules
 from streams.engines import Engines
 from streams.publisher import Publisher
 from streams.secret import installation_secret
@@ -131,6 +131,11 @@ def rules_of(settings: Settings) -> Rules:
             settings.budget.pages_per_30_days, {name: each.weight for name, each in settings.applications.items()}
         ),
         configuration=settings.fingerprint,
+        segments=tuple(settings.watch.segments),
+        most_segments=settings.watch.most_segments,
+        segment_share=settings.watch.segment_share,
+        least_effect=settings.watch.least_effect,
+        least_effects=settings.watch.least_effects,
     )
 
 

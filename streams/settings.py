@@ -106,10 +106,31 @@ class Scoring(Section):
 
 
 class Watch(Section):
-    """When a reference is made."""
+    """What is compared with what, and what is worth a page.
+
+    Segments by default are what people ask about first when something changed: language, template, model, and whatever
+    attributes a service sends. That is safe to leave on: a value needs a hundredth of the traffic, so ids make no
+    segment, an application without such fields has none, and the expected number of false pages stays what it was.
+    """
 
     reference_units: int = Field(
         2_500, ge=2_000, le=200_000, description="units of accepted traffic that make a reference"
+    )
+    segments: list[str] = Field(
+        ["prompt.language", "template", "model", "attribute *"],
+        description="fields whose values make segments: labels, `template`, `model`, `attribute NAME`, `attribute *`",
+    )
+    most_segments: int = Field(32, ge=1, le=256, description="segments of an application at most, the largest ones")
+    segment_share: float = Field(
+        0.5, gt=0, lt=1, description="part of an application's budget that its watched segments share alike"
+    )
+    least_effect: float = Field(
+        0.0,
+        ge=0,
+        description="smaller changes page nobody: in standard deviations, or a share for novelty and rates; 0: off",
+    )
+    least_effects: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict, description="the same for single streams, by name"
     )
 
 

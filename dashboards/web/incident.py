@@ -7,11 +7,21 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from dashboards.web.reports import MOVED, Reports, Row
-from dashboards.web.words import capital, event_words, figure, quantity_words, relative, stream_unit, stream_words
-from tocsin.messages import Exemplar, Moved, Page
+from dashboards.web.words import (
+    WHO,
+    capital,
+    event_words,
+    figure,
+    quantity_words,
+    relative,
+    segment_words,
+    stream_unit,
+    stream_words,
+)
+from tocsin.messages import ClusterShift, Exemplar, Moved, Page, SegmentEvidence
 
-_EMBEDDINGS = ("prompt", "response")
-_OPERATION = ("latency_ms", "time_to_first_token_ms", "cost", "error", "input_tokens", "output_tokens")
+_EMBEDDINGS = ("prompt", "response", "response_given_prompt")
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -20,6 +30,14 @@ class Shown:
 
     interaction_id: str
     score: float
+    text: Row | None
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A cluster of the traffic whose share changed, with an interaction of now in it, if there is one and it is kept."""
+
+    shift: ClusterShift
     text: Row | None
 
 
@@ -41,6 +59,7 @@ class Incident:
     pages: tuple[Page, ...]
     exemplars: tuple[Shown, ...]
     ordinary: tuple[Shown, ...]
+    topics: tuple[Topic, ...]
     timeline: tuple[Entry, ...]
     runs: tuple[Row, ...]
     window: tuple[datetime, datetime]
@@ -72,20 +91,37 @@ class Incident:
         return tuple(sorted(found, key=lambda row: -row.evidence))
 
     @property
-    def whose(self) -> str:
-        """Whether people changed, the model changed, or both, as far as the streams tell."""
-        names = {page.stream for page in self.pages} | {row.stream for row in self.moved}
-        people = any(name.partition(".")[0] == "prompt" for name in names)
-        model = any(name.partition(".")[0] != "prompt" and name not in _OPERATION for name in names)
-        if people and model:
-            return "what people ask and what the model answers both moved"
-        if people:
-            return "people changed what they ask; the responses did not move"
-        return "the responses changed; what people ask did not move" if model else "only the operation changed"
+    def who(self) -> str:
+        """Who changed: the latest judgement that was clear, since evidence of one side may lag behind the other's."""
+        judged = [page.attribution for page in self.pages if page.attribution]
+        clear = [verdict for verdict in judged if verdict != "unclear"]
+        return WHO[(clear or judged)[-1]] if judged else ""
+
+    @property
+    def segments(self) -> tuple[SegmentEvidence, ...]:
+        """Segments of the traffic, most evidence of the first page's stream first; the whole application is named ""."""
+        return tuple(sorted(self.first.segments, key=lambda one: -one.evidence)) if self.first else ()
+
+    @property
+    def where(self) -> str:
+        """The segments that carry the change, in words; nothing if there are none."""
+        carriers = [one for one in self.segments if one.segment and one.evidence >= MOVED]
+        others = sum(1 for one in self.segments if one.segment) - len(carriers)
+        if not carriers:
+            return f"No single one of {others} segments shows it." if others else ""
+        names = ", ".join(segment_words(one.segment) for one in carriers[:_MOST_NAMED])
+        more = f" and {len(carriers) - _MOST_NAMED} more" if len(carriers) > _MOST_NAMED else ""
+        only = "Only in " if others and len(carriers) == 1 else "In "
+        return f"{only}{names}{more}{f'; not in {others} other segments' if others else ''}."
 
 
 def headline(page: Page) -> str:
-    """What moved and by how much, in words."""
+    """What moved, where and which way, in words."""
+    where = f" in {segment_words(page.segment)}" if page.segment else ""
+    return f"{_movement(page)}{where}"
+
+
+def _movement(page: Page) -> str:
     effect = page.effect
     subject = capital(stream_words(page.stream))
     if page.stream in _EMBEDDINGS:
@@ -121,14 +157,22 @@ def read_incident(reports: Reports, incident_id: str, now: datetime) -> Incident
     # in the order in which they joined: the title is about the first one
     pages = tuple(Page.model_validate_json(known[page_id]) for page_id in page_ids if page_id in known)
     exemplars, ordinary = (pages[0].exemplars, pages[0].ordinary) if pages else ([], [])
+    clusters = pages[0].clusters if pages else []
     ids = [one.interaction_id for one in (*exemplars, *ordinary)]
+    ids += [one.interaction_id for one in clusters if one.interaction_id]
     texts = {one["interaction_id"]: one for one in reports.read("texts", application=application, interaction_ids=ids)}
     runs = reports.read("runs", incident_id=incident_id)
     events = reports.read("incident_events", incident_id=incident_id)
     notifications = reports.read("notifications", incident_id=incident_id)
-    timeline = _timeline(events, notifications)
     return Incident(
-        row, pages, _shown(exemplars, texts), _shown(ordinary, texts), timeline, tuple(runs), _window(row, now)
+        row=row,
+        pages=pages,
+        exemplars=_shown(exemplars, texts),
+        ordinary=_shown(ordinary, texts),
+        topics=tuple(Topic(one, texts.get(one.interaction_id)) for one in clusters),
+        timeline=_timeline(events, notifications),
+        runs=tuple(runs),
+        window=_window(row, now),
     )
 
 

@@ -39,6 +39,7 @@ def _environment() -> Environment:
         "lane": words.lane_words,
         "number": words.number,
         "percent": words.percent,
+        "place": words.segment_words,
         "query": lambda pairs: urlencode(pairs, doseq=True),
         "segment": segment,
         "stream": words.stream_words,

@@ -21,6 +21,7 @@ STATES: Mapping[str, tuple[str, str]] = {
 STREAMS: Mapping[str, str] = {
     "prompt": "what people ask",
     "response": "what the model answers",
+    "response_given_prompt": "how the model answers what it is asked",
     "toxicity": "toxicity",
     "identity_attack": "attacks on people for what they are",
     "relevance": "relevance of responses",
@@ -40,6 +41,14 @@ STREAMS: Mapping[str, str] = {
     "cost": "cost",
     "error": "errors",
 }
+
+WHO: Mapping[str, str] = {
+    "users": "Users ask other things; the model answers as before.",
+    "model": "The model answers differently; users ask as before.",
+    "both": "Users ask other things, and the model answers differently too.",
+    "unclear": "Not clear yet whether users or the model changed.",
+}
+"""What a page's attribution means."""
 
 LANES: Mapping[str, str] = {
     "look": "the last {} units against the reference",
@@ -72,6 +81,11 @@ def quantity_words(quantity: str) -> str:
     """An effect's quantity; "mean of latency_ms" names its stream in words."""
     measure, of, stream = quantity.rpartition(" of ")
     return f"{measure} of {stream_words(stream)}" if of and measure in MEASURES else quantity
+
+
+def segment_words(segment: str) -> str:
+    """A segment as people say it: "attribute region=eu" is about the region."""
+    return segment.removeprefix("attribute ")
 
 
 def event_words(kind: str) -> str:

@@ -1,48 +1,109 @@
-"""The detector of a vector stream: looks for diffuse change, novelty bets for concentrated change."""
+"""The detector of a vector stream: looks for diffuse change, novelty bets for concentrated change, and growth.
+
+The way of a batch: moving means advance unit by unit with plain additions, which come out the same however a sequence
+is cut; at the ends of blocks a look copies a mean. Lengths of all looks and strangeness of all units are then measured
+by one product each, by this machine's processor or another (`Measure`). Where such a measure lies so near to a decision
+that its last bits could matter, it is taken again exactly. So pages and states never depend on batches or devices.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from detectors.drift import CALM, Alarm, Batch, Float32Array, FloatArray
-from detectors.drift.bets import Bets, Capital
-from detectors.drift.reference import VectorReference
-from detectors.drift.tail import SCALES, log_p, rates
+from detectors.drift import CALM, Alarm, Batch, Float32Array, FloatArray, IntArray, novelty
+from detectors.drift.reference import BINS, VectorReference, bins_of
+from detectors.drift.tail import BLOCK, SCALES, log_p, rates, variances
 from detectors.drift.usable import usable
 
 LOOKS_SHARE = 0.6
-NOVELTY_SHARE = 0.4
-NOVELTY_BETS = Bets(((0.005, 0.01), (0.005, 0.03), (0.02, 0.03), (0.02, 0.1)), tails="up")
-REUSE = 1.5  # price of betting again and again against one finite calibration set, in units of ln(c)/n a unit
-STRIDES = tuple(max(4, horizon // 4) for horizon in SCALES)
+STRIDES = tuple(scale // 4 for scale in SCALES)
+CHUNK = 512
+"""Units after which growth and calm are judged."""
+
+QUARANTINE = 8
+"""Whole chunks that wait before they join the reference: 4,096 units, so that a change is seen before it is learned."""
+
+MOST_UNITS = 20_000
+NEAR = 1e-3
+"""A log p-value this near to its level, or a strangeness this near to the edge of a bin (in bins times 10), is measured
+again exactly; errors of single precision are a hundred times smaller."""
+
+
+class Measure(Protocol):
+    """Measures many rows at once; single precision will do. A `VectorReference` is one."""
+
+    def squares(self, rows: Float32Array) -> FloatArray:
+        """(n,) weighted square lengths of (n, d) rows."""
+        ...
+
+    def strangeness(self, vectors: Float32Array) -> FloatArray:
+        """(n,) weighted square distances of (n, d) vectors from their nearest centroids."""
+        ...
+
+
+VARIANCES = np.array([variances(blocks) for blocks in range(4 * SCALES[-1] // BLOCK + 1)])
+"""(blocks, scales) until the longest scale has settled to single precision."""
+
+Question = tuple[Float32Array, Float32Array]
+Answer = tuple[FloatArray, FloatArray]
 
 
 @dataclass(frozen=True)
 class VectorState:
-    """A vector stream after some units; 6.2 kB for 384 dimensions.
+    """A vector stream after some units: 6.3 kB of means and capitals for 384 dimensions, 34 kB in all while it grows.
 
     Attributes:
         units: t, units since the start.
-        means: (scales, d) exponentially weighted means of the features.
-        at_stake: (scales,) inflow since each scale's last look, in pages.
-        look_evidence: (scales,) min(1, level / p) of each scale's last look.
-        capital: (bets,) of the novelty lane.
-        capital_start: (bets,) capital times the unit it was put in at: over capital, the estimated beginning.
+        means: (scales, d + buckets) moving means of the differences from the centre, and of the places of the cycle.
+        block: (d + buckets,) sum over the units of the block that is not complete.
+        inflow: pages that all units brought.
+        looked: (scales,) of that, what had come by each scale's last look.
+        stakes: (scales,) inflow that each scale's last look could spend.
+        book: (3, bets) of the novelty lane, see `novelty.play`.
+        shift: (d,) what growth added to the centre.
+        grown: units that joined the reference.
+        counts: (buckets, bins) of strangeness, grown units included.
+        waiting_sums: (chunks, d) differences from the centre of units in quarantine, the chunk under way last.
+        waiting_bins: (chunks, chunk) their bins of strangeness.
         latched: a page went out and is not dealt with.
-        calm: consecutive units whose evidence stayed under a tenth.
+        restless: evidence was at least a tenth since the chunk under way began.
+        calm: units, in whole chunks, since it last was.
     """
 
     units: int
     means: Float32Array
-    at_stake: FloatArray
-    look_evidence: FloatArray
-    capital: FloatArray
-    capital_start: FloatArray
+    block: Float32Array
+    inflow: float
+    looked: FloatArray
+    stakes: FloatArray
+    book: FloatArray
+    shift: Float32Array
+    grown: int
+    counts: IntArray
+    waiting_sums: Float32Array
+    waiting_bins: NDArray[np.uint16]
     latched: bool
+    restless: bool
     calm: int
+
+
+@dataclass(frozen=True)
+class _Looks:
+    """Looks of a chunk, in their order: scale, unit of the chunk, mean less the centre, and what they may spend."""
+
+    scales: IntArray
+    units: IntArray
+    rows: Float32Array
+    variances: FloatArray
+    stakes: FloatArray
 
 
 @dataclass(frozen=True)
@@ -52,96 +113,306 @@ class VectorDetector:
     Attributes:
         reference: the accepted traffic.
         units_per_page: c, units in which the stream's inflow adds up to one page, at the reference's own rate.
+        least_effect: nothing pages below it; of a look the length of the shift in standard deviations of the reference,
+            of novelty the share of the traffic that is affected.
     """
 
     reference: VectorReference
     units_per_page: float
+    least_effect: float = 0.0
 
     def start(self) -> VectorState:
-        """No evidence; the moving means stand at the reference's centre."""
-        scales, bets = len(SCALES), len(NOVELTY_BETS)
+        """No evidence, nothing learned beyond the reference."""
+        d, places = self.reference.axes.shape[0], len(self.reference.centres)
+        grows = places == 1 and self.reference.units + CHUNK <= MOST_UNITS
+        waiting = QUARANTINE + 1 if grows else 0
         return VectorState(
             units=0,
-            means=np.tile(self.reference.centre, (scales, 1)),
-            at_stake=np.zeros(scales),
-            look_evidence=np.zeros(scales),
-            capital=np.zeros(bets),
-            capital_start=np.zeros(bets),
+            means=np.zeros((len(SCALES), d + places), np.float32),
+            block=np.zeros(d + places, np.float32),
+            inflow=0.0,
+            looked=np.zeros(len(SCALES)),
+            stakes=np.zeros(len(SCALES)),
+            book=np.zeros((3, len(novelty.LEVELS))),
+            shift=np.zeros(d, np.float32),
+            grown=0,
+            counts=self.reference.novelty.copy(),
+            waiting_sums=np.zeros((waiting, d), np.float32),
+            waiting_bins=np.zeros((waiting, CHUNK), np.uint16),
             latched=False,
+            restless=False,
             calm=0,
         )
 
     def update(self, state: VectorState, batch: Batch) -> tuple[VectorState, list[Alarm]]:
         """See `Detector.update`; `batch.values` is (n, d)."""
-        vectors = np.asarray(batch.values, np.float32)
-        rows = np.flatnonzero(usable(vectors))
-        features = self.reference.features(vectors[rows])
-        ranks = self._ranks(vectors[rows], batch.uniforms[rows])
-        a, reuse = rates()[:, None], self._reuse()
-        means, at_stake, looks = state.means.copy(), state.at_stake.copy(), state.look_evidence.copy()
-        capital = Capital(state.capital.tolist(), state.capital_start.tolist())
-        units, latched, calm, alarms = state.units, state.latched, state.calm, list[Alarm]()
-        for row, index in enumerate(rows):
-            units += 1
-            means += a * (features[row] - means)
-            at_stake += batch.inflow[index]
-            for j, stride in enumerate(STRIDES):
-                if units % stride == 0:
-                    looks[j] = self._look(j, means[j], units, at_stake[j])
-                    if looks[j] >= 1 and not latched:
-                        latched = True
-                        age = min(SCALES[j], units)
-                        alarms.append(
-                            Alarm(int(index), units, f"look {SCALES[j]}", float(looks[j]), float(at_stake[j]), age)
-                        )
-                    at_stake[j] = 0
-            stake = NOVELTY_SHARE * float(batch.inflow[index])
-            capital.bet(NOVELTY_BETS, ranks[row], stake, units, reuse, latched)
-            if capital.total >= 1 and not latched:
-                latched = True
-                alarms.append(Alarm(int(index), units, "novelty", capital.total, stake, capital.age(units)))
-            calm = calm + 1 if max(capital.total, float(looks.max())) < CALM else 0
-            if latched and calm >= self.reference.units:
-                fresh = self.start()
-                units, latched, calm, capital = 0, False, 0, Capital.empty(len(NOVELTY_BETS))
-                means, at_stake, looks = fresh.means, fresh.at_stake, fresh.look_evidence
-        after = replace(
-            state,
-            units=units,
-            means=means,
-            at_stake=at_stake,
-            look_evidence=looks,
-            capital=np.asarray(capital.capital),
-            capital_start=np.asarray(capital.start),
-            latched=latched,
-            calm=calm,
-        )
-        return after, alarms
+        return update_many(self, [state], [batch])[0]
 
     def read(self, state: VectorState) -> float:
-        """The larger of the novelty capital and the last looks' evidence, at most 1."""
-        return min(1.0, max(float(state.capital.sum()), float(state.look_evidence.max())))
+        """The larger of the novelty capital and the evidence of the moving means at their last stakes, at most 1."""
+        looks = [min(0.0, self._gap(j, *self._now(state, j), float(state.stakes[j]))) for j in range(len(SCALES))]
+        return min(1.0, max(float(state.book[novelty.CAPITAL].sum()), math.exp(max(looks))))
 
-    def _ranks(self, vectors: Float32Array, uniforms: FloatArray) -> FloatArray:
-        """(n,) conformal ranks of strangeness among the calibration part, uniform under no change."""
-        value, known = self.reference.strangeness(vectors), self.reference.novelty
-        below, upto = np.searchsorted(known, value, "left"), np.searchsorted(known, value, "right")
-        return np.asarray((below + uniforms * (upto - below + 1)) / (len(known) + 1))
+    def direction(self, state: VectorState, scale: int) -> Float32Array:
+        """(d,) direction of the change at this scale: units whose dot product with it is large speak for it."""
+        row, _ = self._now(state, SCALES.index(scale))
+        axes, weights = self.reference.axes[:, :-1], self.reference.weights - self.reference.rest
+        return np.asarray(self.reference.rest * row + (row @ axes * weights) @ axes.T, np.float32)
 
-    def _reuse(self) -> float:
-        return math.exp(-REUSE * math.log(max(self.units_per_page / NOVELTY_SHARE, 1)) / self.reference.calibration)
+    def steps(self, state: VectorState, batch: Batch) -> Generator[Question, Answer, tuple[VectorState, list[Alarm]]]:
+        """An update that asks for its measures: yields rows of looks and vectors, is sent squares and strangeness."""
+        vectors = np.asarray(batch.values, np.float32)
+        places = np.zeros(len(batch), np.int64) if batch.buckets is None else np.asarray(batch.buckets, np.int64)
+        rows, alarms = np.flatnonzero(usable(vectors)), list[Alarm]()
+        while len(rows):
+            now, rows = np.split(rows, [CHUNK - state.units % CHUNK])
+            x, at = vectors[now], places[now]
+            after, looks = self._advance(state, x, at, batch.inflow[now])
+            squares, strangeness = yield looks.rows, x
+            bins = self._bins(x, strangeness)
+            p = novelty.p_values(state.counts, at, bins, batch.uniforms[now])
+            state, found = self._decide(after, looks, squares, p, batch.inflow[now], now)
+            state = self._wait(state, bins)
+            alarms += found
+            if state.units % CHUNK == 0:
+                state = self._close_chunk(state)
+        return state, alarms
 
-    def _look(self, j: int, mean: Float32Array, units: int, at_stake: float) -> float:
-        """min(1, level / p) of one look at one scale; 1 is a page."""
+    # -- moving means ----------------------------------------------------------------------------------------------
+
+    def _advance(
+        self, state: VectorState, x: Float32Array, places: IntArray, inflow: FloatArray
+    ) -> tuple[VectorState, _Looks]:
+        """Take units into the moving means; nothing here depends on where a sequence is cut."""
+        n, d = x.shape
+        differences = np.zeros((n, d + len(self.reference.centres)), np.float32)
+        differences[:, :d] = x - self.reference.centres[places]
+        differences[np.arange(n), d + places] = 1
+        spent = np.add.accumulate(np.concatenate([[state.inflow], inflow]))
+        sums, rest = _blocks(state.block, state.units % BLOCK, differences)
+        means, a, step = state.means.copy(), rates()[:, None].astype(np.float32), np.empty_like(state.means)
+        waiting = state.waiting_sums.copy()
+        looked, stakes, first = state.looked.copy(), state.stakes.copy(), BLOCK - state.units % BLOCK
+        seen: list[tuple[int, int, float]] = []
+        rows: list[Float32Array] = []
+        for i, block in enumerate(sums):
+            if len(waiting):
+                waiting[-1] += block[:d]
+            np.subtract(block / BLOCK, means, out=step)
+            step *= a
+            means += step
+            unit = first + i * BLOCK
+            for j, stride in enumerate(STRIDES):
+                if (state.units + unit) % stride:
+                    break  # what does not divide a stride divides no longer one
+                stakes[j], looked[j] = spent[unit] - looked[j], spent[unit]
+                seen.append((j, unit - 1, float(stakes[j])))
+                rows.append(means[j].copy())
+        after = replace(
+            state,
+            units=state.units + n,
+            means=means,
+            block=rest,
+            inflow=float(spent[-1]),
+            looked=looked,
+            stakes=stakes,
+            waiting_sums=waiting,
+        )
+        scales, units = np.array([(j, unit) for j, unit, _ in seen], np.int64).reshape(-1, 2).T
+        blocks = (state.units + units + 1) // BLOCK
+        looked_at, variance = self._look(state, np.array(rows, np.float32).reshape(-1, means.shape[1]), blocks, scales)
+        return after, _Looks(scales, units, looked_at, variance, np.array([stake for _, _, stake in seen]))
+
+    def _look(
+        self, state: VectorState, means: Float32Array, blocks: IntArray, scales: IntArray
+    ) -> tuple[Float32Array, FloatArray]:
+        """(n, d) moving means less the centre; (n,) variances in units of one unit's, the centre's error included."""
+        d = len(state.shift)
+        weights = means[:, d:]
+        counted = self.reference.bucket_units + state.grown  # a reference with several places does not grow
+        variance = VARIANCES[np.minimum(blocks, len(VARIANCES) - 1), scales] + (weights**2 / counted).sum(axis=1)
+        rows = means[:, :d]
+        return (rows - weights.sum(axis=1)[:, None] * state.shift if state.grown else rows), variance
+
+    def _now(self, state: VectorState, j: int) -> tuple[Float32Array, float]:
+        blocks = np.array([max(1, state.units // BLOCK)])
+        rows, variance = self._look(state, state.means[j : j + 1], blocks, np.array([j]))
+        return rows[0], float(variance[0])
+
+    # -- evidence --------------------------------------------------------------------------------------------------
+
+    def _log_p(self, scales: IntArray, squares: FloatArray, variance: FloatArray) -> FloatArray:
         reference = self.reference
-        level = LOOKS_SHARE / len(SCALES) * at_stake
-        if level <= 0:
-            return 0.0
-        horizon = SCALES[j]
-        a, q = 1 - math.exp(-1 / horizon), math.exp(-units / horizon)
-        variance = a / (2 - a) * (1 - q * q) + (1 - q) ** 2 / reference.units
-        difference = mean - reference.centre
-        statistic = (float(difference @ difference) / variance - reference.mean) / reference.scale
-        point, excess = reference.tail[j]
-        gap = math.log(level) - log_p(statistic, point, excess, reference.skew)
-        return 1.0 if gap >= 0 else math.exp(gap)
+        statistic = (squares / variance - reference.mean) / reference.scale
+        return log_p(statistic, reference.tail[scales, 0], reference.tail[scales, 1], reference.skew)
+
+    def _gap(self, j: int, row: Float32Array, variance: float, stake: float) -> float:
+        """Log of level over p-value of one look, measured exactly; it pages from 0 on."""
+        if stake <= 0:
+            return -math.inf
+        square = self.reference.exact_square(row)
+        return math.log(LOOKS_SHARE / len(SCALES) * stake) - float(
+            self._log_p(np.array([j]), np.array([square]), np.array([variance]))[0]
+        )
+
+    def _length(self, row: Float32Array, variance: float) -> float:
+        """Length of the shift behind a look, less what chance adds, in standard deviations of the reference."""
+        return math.sqrt(max(0.0, self.reference.exact_square(row) / self.reference.mean - variance))
+
+    def _decide(
+        self, state: VectorState, looks: _Looks, squares: FloatArray, p: FloatArray, inflow: FloatArray, index: IntArray
+    ) -> tuple[VectorState, list[Alarm]]:
+        """Which unit of the chunk pages, if any does; `index` are its units' places in the batch."""
+        levels = LOOKS_SHARE / len(SCALES) * looks.stakes
+        gaps = np.log(np.maximum(levels, 1e-300)) - self._log_p(looks.scales, squares, looks.variances)
+        gaps[levels <= 0] = -np.inf
+        marks = (0.0, math.log(CALM))
+        for k in np.flatnonzero(np.min([np.abs(gaps - mark) for mark in marks], axis=0) < NEAR):
+            gaps[k] = self._gap(int(looks.scales[k]), looks.rows[k], float(looks.variances[k]), float(looks.stakes[k]))
+        paging = (
+            k for k in np.flatnonzero(gaps >= 0) if self._length(looks.rows[k], looks.variances[k]) >= self.least_effect
+        )
+        look = None if state.latched else next(paging, None)
+        latched_from = 0 if state.latched else len(p) if look is None else int(looks.units[look]) + 1
+        book, first_unit = state.book.copy(), state.units - len(p) + 1
+        played = novelty.play(
+            book, self._bets(state.grown), p, inflow, first_unit, latched_from, self.least_effect, CALM
+        )
+        alarms = list[Alarm]()
+        if played.page is not None and (look is None or played.page < looks.units[look]):
+            stake = novelty.SHARE * float(inflow[played.page])
+            where = (int(index[played.page]), first_unit + played.page, "novelty")
+            alarms.append(Alarm(*where, played.evidence, stake, played.age, played.effect))
+        elif look is not None:
+            alarms.append(self._alarm(looks, int(look), index, first_unit))
+        return replace(
+            state,
+            book=book,
+            latched=state.latched or bool(alarms),
+            restless=state.restless or played.restless or bool((gaps >= marks[1]).any()),
+        ), alarms
+
+    def _alarm(self, looks: _Looks, k: int, index: IntArray, first_unit: int) -> Alarm:
+        j, unit, row = int(looks.scales[k]), int(looks.units[k]), looks.rows[k]
+        variance, stake = float(looks.variances[k]), float(looks.stakes[k])
+        return Alarm(
+            index=int(index[unit]),
+            position=first_unit + unit,
+            lane=f"look {SCALES[j]}",
+            evidence=min(1e6, math.exp(min(self._gap(j, row, variance, stake), 14.0))),
+            threshold=stake,
+            age=min(SCALES[j], first_unit + unit),
+            effect=self._length(row, variance),
+        )
+
+    def _bins(self, x: Float32Array, strangeness: FloatArray) -> IntArray:
+        place = (strangeness - self.reference.grid[0]) / self.reference.grid[1]
+        near = np.flatnonzero(np.abs(place - np.rint(place)) < 10 * NEAR)
+        strangeness = strangeness.copy()
+        strangeness[near] = self.reference.exact_strangeness(x[near])
+        return bins_of(strangeness, self.reference.grid)
+
+    @cached_property
+    def _known_bets(self) -> dict[int, novelty.Bets]:
+        return {}
+
+    def _bets(self, grown: int) -> novelty.Bets:
+        if grown not in self._known_bets:
+            self._known_bets[grown] = novelty.Bets.against(self.reference.calibration + grown, self.units_per_page)
+        return self._known_bets[grown]
+
+    # -- growth and calm -------------------------------------------------------------------------------------------
+
+    def _wait(self, state: VectorState, bins: IntArray) -> VectorState:
+        """Put the chunk's units in quarantine."""
+        if not len(state.waiting_bins):
+            return state
+        waiting, end = state.waiting_bins.copy(), (state.units - 1) % CHUNK + 1
+        waiting[-1, end - len(bins) : end] = bins
+        return replace(state, waiting_bins=waiting)
+
+    def _close_chunk(self, state: VectorState) -> VectorState:
+        """Let the oldest chunk of the quarantine join the reference, unless the stream is latched; count calm units."""
+        if state.latched:
+            calm = 0 if state.restless else state.calm + CHUNK
+            return self.start() if calm >= self.reference.units else replace(state, calm=calm, restless=False)
+        state = replace(state, restless=False)
+        if not len(state.waiting_bins):
+            return state
+        sums, bins = np.roll(state.waiting_sums, -1, axis=0), np.roll(state.waiting_bins, -1, axis=0)
+        oldest, sums[-1] = sums[-1].copy(), 0
+        waited, after = state.units // CHUNK > QUARANTINE, replace(state, waiting_sums=sums, waiting_bins=bins)
+        if not waited:
+            return after
+        units = self.reference.units + state.grown + CHUNK
+        grown = replace(
+            after,
+            shift=state.shift + (oldest - CHUNK * state.shift) / np.float32(units),
+            grown=state.grown + CHUNK,
+            counts=state.counts + np.bincount(bins[-1], minlength=BINS),
+        )
+        if units + CHUNK <= MOST_UNITS:
+            return grown
+        return replace(grown, waiting_sums=sums[:0], waiting_bins=bins[:0])
+
+
+def update_many(
+    detector: VectorDetector, states: Sequence[VectorState], batches: Sequence[Batch], measure: Measure | None = None
+) -> list[tuple[VectorState, list[Alarm]]]:
+    """`VectorDetector.update` of many streams that share a reference; their measures are taken together.
+
+    Args:
+        detector: of all of them.
+        states: one a stream.
+        batches: one a stream.
+        measure: what takes the measures; the reference itself, on this processor, if none is given.
+    """
+    measure = measure or detector.reference
+    results: dict[int, tuple[VectorState, list[Alarm]]] = {}
+    running = {i: detector.steps(state, batch) for i, (state, batch) in enumerate(zip(states, batches, strict=True))}
+    answers: dict[int, Answer] = {}
+    while running:
+        questions: dict[int, Question] = {}
+        for i, steps in running.items():
+            try:
+                questions[i] = steps.send(answers[i]) if i in answers else next(steps)
+            except StopIteration as done:
+                results[i] = done.value
+        running = {i: running[i] for i in questions}
+        answers = _ask(measure, questions)
+    return [results[i] for i in range(len(states))]
+
+
+def _ask(measure: Measure, questions: dict[int, Question]) -> dict[int, Answer]:
+    if not questions:
+        return {}
+    if len(questions) == 1:
+        ((i, (rows, vectors)),) = questions.items()
+        return {i: (measure.squares(rows), measure.strangeness(vectors))}
+    squares = measure.squares(np.concatenate([rows for rows, _ in questions.values()]))
+    strangeness = measure.strangeness(np.concatenate([vectors for _, vectors in questions.values()]))
+    ends_of_rows = np.cumsum([0, *(len(rows) for rows, _ in questions.values())])
+    ends = np.cumsum([0, *(len(vectors) for _, vectors in questions.values())])
+    return {
+        i: (squares[a:b], strangeness[c:e])
+        for i, (a, b), (c, e) in zip(questions, pairwise(ends_of_rows), pairwise(ends), strict=True)
+    }
+
+
+def _blocks(carried: Float32Array, units: int, rows: Float32Array) -> tuple[Float32Array, Float32Array]:
+    """Sums over complete blocks, (m, d), added up unit by unit, and the sum over what is left."""
+    rest, head = carried, min(BLOCK - units, len(rows)) if units else 0
+    for row in rows[:head]:
+        rest = rest + row
+    started = [rest[None]] if units and units + head == BLOCK else []
+    if units and not started:
+        return rows[:0], rest
+    whole = (len(rows) - head) // BLOCK
+    middle = rows[head : head + whole * BLOCK].reshape(whole, BLOCK, rows.shape[1])
+    sums = middle[:, 0]
+    for k in range(1, BLOCK):
+        sums = sums + middle[:, k]
+    rest = np.zeros_like(carried)
+    for row in rows[head + whole * BLOCK :]:
+        rest = rest + row
+    return np.concatenate([*started, sums]), rest

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from detectors.encoder.bfloat16 import to_bfloat16
 from sinks.clickhouse import Store
 from sinks.recovery import Recovery
 from sinks.rows import dead_letter_row, page_row
@@ -22,11 +24,14 @@ from streams.agents.ledger import Fate, Ledger
 from streams.agents.score import bounds_of
 from streams.core import reference as references
 from streams.core import snapshot as snapshots
+from streams.core.archive import Outdated
 from streams.core.decoding import DeadLetter, decode
-from streams.core.monitor import Event, Learned, Raised, Rules, Shown
+from streams.core.events import Event, Learned, Raised, Retired, Shown
+from streams.core.monitor import ApplicationMonitor
 from streams.core.partition import PartitionMonitor
 from streams.core.reference import Reference
-from streams.core.units import Unit, fields_of
+from streams.core.rules import Rules
+from streams.core.units import Unit, Vectors, fields_of
 from streams.metrics import DEAD_LETTERS, PAGES
 from streams.publisher import Publisher
 from streams.settings import Settings
@@ -34,7 +39,7 @@ from streams.worker import Record
 from tocsin import messages
 from tocsin.messages import SIGNALS, SIGNALS_MESSAGE, Joined, Promote, SignalsMessage, Source
 
-STATE_VERSION = 1
+logger = logging.getLogger(__name__)
 
 
 class WatchStage:
@@ -54,7 +59,7 @@ class WatchStage:
                 messages.PAGES, [(event.page.application, event.page) for event in events if isinstance(event, Raised)]
             )
             for event in events:
-                if isinstance(event, Learned) and not event.proposed:
+                if isinstance(event, Learned) and not event.proposed and not event.reference.segment:
                     joined = Joined(application=event.reference.application)
                     await self._publisher.publish_everywhere(SIGNALS, joined)
             await asyncio.to_thread(self._close, records)
@@ -116,11 +121,28 @@ class WatchStage:
         monitor.sharing = set(common.get("sharing", ()))
         monitor.marks = {(topic, source): offset for topic, source, offset in common.get("marks", ())}
         for application, data in states.items():
-            stored = snapshots.read(data)
-            found = {row["interaction_id"]: unit_of(row) for row in self._recovery.units(stored.unit_ids)}
-            fitted = self._fitted(stored.reference_ids)
-            monitor.applications[application] = snapshots.restore(stored, self._rules, found, fitted)
+            try:
+                monitor.applications[application] = self._restored(data)
+            except Outdated as reason:
+                logger.warning("%s: %s; its references are made again", application, reason)
+                monitor.applications[application] = self._begun_again(application)
         return upto, monitor
+
+    def _restored(self, data: bytes) -> ApplicationMonitor:
+        stored = snapshots.read(data)
+        units = self._units(stored.unit_ids)
+        return snapshots.restore(stored, self._rules, units, self._fitted(stored.reference_ids))
+
+    def _begun_again(self, application: str) -> ApplicationMonitor:
+        """After an upgrade: a monitor that has collected what the reference in force was made of."""
+        monitor = ApplicationMonitor(application, self._rules)
+        for row in self._recovery.references_in_force(application)[-1:]:
+            units = self._units(row["members"])
+            monitor.collect(units[name] for name in row["members"] if name in units)
+        return monitor
+
+    def _units(self, ids: Iterable[str]) -> dict[str, Unit]:
+        return {row["interaction_id"]: unit_of(row) for row in self._recovery.units(ids)}
 
     def _snapshot(self, partition: int) -> None:
         upto, monitor = self._partitions[partition]
@@ -137,7 +159,7 @@ class WatchStage:
                     "signals_partition": partition,
                     "application": application,
                     "next_offset": upto,
-                    "state_version": STATE_VERSION,
+                    "state_version": snapshots.VERSION,
                     "state": base64.b64encode(state).decode(),
                 }
                 for application, state in states.items()
@@ -149,21 +171,32 @@ class WatchStage:
         return self._fitted({message.reference_id for message in read if isinstance(message, Promote)})
 
     def _fitted(self, reference_ids: Iterable[str]) -> dict[str, Reference]:
-        found = {name: self._recovery.reference(name) for name in reference_ids}
-        return {name: references.load(data) for name, data in found.items() if data is not None}
+        found: dict[str, Reference] = {}
+        for name in reference_ids:
+            data = self._recovery.reference(name)
+            if data is not None:
+                try:
+                    found[name] = references.load(data)
+                except Outdated as reason:  # proposed before an upgrade, and promoted after it
+                    logger.warning("reference %s cannot be used: %s", name, reason)
+        return found
 
     # -- what people and later stages see --------------------------------------------------------------------------
 
     def _write(self, events: Sequence[Event]) -> None:
         for event in events:
-            if isinstance(event, Learned):
-                self._store.insert("references", [reference_row(event.reference, event.proposed)])
+            match event:
+                case Learned():
+                    self._store.insert("references", self._learned_rows(event))
+                case Retired():
+                    self._store.insert("references", [reference_row(event.reference, "superseded", 3)])
         pages = [page_row(event.page) for event in events if isinstance(event, Raised)]
         if pages:
             self._store.insert("pages", pages)
         shown = [
             {
                 "application": event.application,
+                "segment": event.segment,
                 "stream": event.stream,
                 "occurred_at": _moment(event.occurred_at),
                 "units": event.units,
@@ -176,6 +209,19 @@ class WatchStage:
         if shown:
             self._store.insert("evidence", shown)
 
+    def _learned_rows(self, event: Learned) -> list[dict[str, Any]]:
+        """The row of a reference, and of the ones that it replaces."""
+        reference = event.reference
+        if event.proposed:
+            return [reference_row(reference, "proposed", 1)]
+        former = self._recovery.references_in_force(reference.application, reference.segment)
+        replaced = [
+            {**row, "status": "superseded", "version": row["version"] + 1}
+            for row in former
+            if row["reference_id"] != reference.reference_id
+        ]
+        return [reference_row(reference, "current", 2), *replaced]
+
 
 def unit_of(row: dict[str, Any]) -> Unit:
     """A unit out of a row of `interactions`: the same as from its message."""
@@ -183,10 +229,9 @@ def unit_of(row: dict[str, Any]) -> Unit:
         interaction_id=row["interaction_id"],
         occurred_at=row["occurred_at"].timestamp(),
         encoder=row["encoder"],
-        vectors={
-            "prompt": np.asarray(row["prompt_vector"], np.float32),
-            "response": np.asarray(row["response_vector"], np.float32),
-        },
+        vectors=Vectors(
+            {side: to_bfloat16(np.asarray(row[f"{side}_vector"], np.float32)) for side in ("prompt", "response")}
+        ),
         signals=dict(row["signals"]),
         fields=fields_of(
             row["attributes"],
@@ -197,12 +242,13 @@ def unit_of(row: dict[str, Any]) -> Unit:
     )
 
 
-def reference_row(reference: Reference, proposed: bool) -> dict[str, Any]:
-    """A row of `references`."""
+def reference_row(reference: Reference, status: str, version: int) -> dict[str, Any]:
+    """A row of `references`; the higher version of a row counts."""
     return {
         "reference_id": reference.reference_id,
         "application": reference.application,
-        "status": "proposed" if proposed else "current",
+        "segment": reference.segment,
+        "status": status,
         "created_at": _moment(reference.last_at),
         "first_at": _moment(reference.first_at),
         "last_at": _moment(reference.last_at),
@@ -213,7 +259,7 @@ def reference_row(reference: Reference, proposed: bool) -> dict[str, Any]:
         "run_id": reference.run_id,
         "members": list(reference.members),
         "fitted": base64.b64encode(references.dump(reference)).decode(),
-        "version": 1,
+        "version": version,
     }
 
 

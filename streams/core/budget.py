@@ -31,6 +31,15 @@ class Budget:
         return self.pages_per_30_days / SECONDS * self.weight(application) / total
 
 
+def parts(segments: int, segment_share: float) -> tuple[float, float]:
+    """What of an application's inflow goes to the whole of it, and what to each of its watched segments.
+
+    The segments share alike, by the clock: were it by what they are sent, a segment that grows would page on credit of
+    the very change that it should be tested for.
+    """
+    return (1 - segment_share, segment_share / segments) if segments else (1.0, 0.0)
+
+
 def elapsed(clock: float, occurred_at: float) -> float:
     """Seconds of event time that a unit brings: none if it is late, an hour at most after a gap."""
     return min(max(occurred_at - clock, 0.0), LONGEST_GAP)

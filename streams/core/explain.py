@@ -1,4 +1,4 @@
-"""What a page says: how large the change is, what shows it, what else moved, what was deployed."""
+"""What a page says: how large the change is, what shows it, which topics moved, what was deployed."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.drift import Alarm, FloatArray
+from detectors.drift import Alarm, Float32Array, FloatArray
 from detectors.drift.rank import RankDetector
-from detectors.drift.tail import SCALES
 from detectors.drift.vectors import VectorDetector, VectorState
-from streams.core.reference import Composition, Reference
-from streams.core.units import Unit
-from tocsin.messages import Effect, Exemplar, VersionShift
+from streams.core.reference import Composition, Reference, StreamDetector
+from streams.core.units import GIVEN, Unit, is_judged
+from tocsin.messages import ClusterShift, Effect, Exemplar, VersionShift
 
 Z95 = 1.96
 EXEMPLARS = 10
 STRANGE = 0.95
 LEAST_WINDOW = 16
 SHIFT = 0.1
+CLUSTERS = 8
+BEYOND_NOISE = 3  # standard deviations by which a cluster's count must differ, of 128 that are looked at
 
 
 def _mean(values: NDArray[np.float64]) -> tuple[float, float, float]:
@@ -43,8 +44,7 @@ def _share(successes: int, n: int) -> tuple[float, float, float]:
 
 def _novelty_effect(detector: VectorDetector, vectors: NDArray[np.float32]) -> tuple[Effect, float]:
     """Share of units that are stranger than 95 % of the reference; the measure was fixed before the change."""
-    known = detector.reference.novelty
-    strange = detector.reference.strangeness(vectors) > known[int(STRANGE * len(known))]
+    strange = detector.reference.strangeness(vectors) > detector.reference.strange_point(1 - STRANGE)
     now, low, high = _share(int(strange.sum()), len(strange))
     quantity = "share of units stranger than 95 % of the reference"
     effect = Effect(quantity=quantity, before=1 - STRANGE, now=now, low=low, high=high, units=len(strange))
@@ -105,7 +105,8 @@ def _signal_effect(detector: RankDetector, stream: str, values: FloatArray) -> t
 
 def _extreme_values(detector: RankDetector, values: FloatArray) -> tuple[str, float, int]:
     """The side on which extreme values became more frequent: its name, their share in the reference, how many now."""
-    edges, upto = detector.reference.edges, np.cumsum(detector.reference.counts) / detector.reference.counts.sum()
+    counts = detector.reference.counts.reshape(-1, detector.reference.counts.shape[-1]).sum(axis=0)
+    edges, upto = detector.reference.edges, np.cumsum(counts) / counts.sum()
     top = edges[min(int(np.searchsorted(upto, STRANGE)), len(edges) - 1)]
     bottom = edges[min(int(np.searchsorted(upto, 1 - STRANGE)), len(edges) - 1)]
     high = ("high", 1 - float(upto[np.searchsorted(edges, top)]), int((values > top).sum()))
@@ -122,19 +123,63 @@ def exemplars_of(
     units = list(window[-max(LEAST_WINDOW, alarm.age) :])
     if isinstance(detector, RankDetector):
         units = [unit for unit in units if stream in unit.signals]
-        values = np.array([unit.signals[stream] for unit in units])
-        scores = (values - detector.reference.mean) * (1 if values.mean() >= detector.reference.mean else -1)
+        values: FloatArray | Float32Array = np.array([unit.signals[stream] for unit in units])
     else:
-        vectors = np.array([unit.vectors[stream] for unit in units], np.float32)
-        if alarm.lane == "novelty":
-            scores = detector.reference.strangeness(vectors).astype(np.float64)
-        else:
-            assert isinstance(state, VectorState)
-            mean = state.means[SCALES.index(int(alarm.lane.split()[1]))]
-            centred = detector.reference.features(vectors) - detector.reference.centre
-            scores = (centred @ (mean - detector.reference.centre)).astype(np.float64)
+        values = np.array([unit.vectors[stream] for unit in units], np.float32)
+    scores = loudness(detector, state, alarm.lane, values)
     best = np.argsort(-scores, kind="stable")[:EXEMPLARS]
     return [Exemplar(interaction_id=units[i].interaction_id, score=float(scores[i])) for i in best]
+
+
+def loudness(detector: StreamDetector, state: object, lane: str, values: FloatArray | Float32Array) -> FloatArray:
+    """How much each unit speaks for the change that a lane saw.
+
+    Args:
+        detector: that paged.
+        state: of its stream, after the page.
+        lane: of the alarm.
+        values: (n,) numbers or (n, d) vectors of the stream, those since the estimated beginning.
+
+    Returns:
+        (n,) of a signal its distance from the reference on the side that it went to; of novelty the strangeness; of a
+        look the part of the unit along the direction of change.
+    """
+    if isinstance(detector, RankDetector):
+        mean = detector.reference.mean
+        return np.asarray((values - mean) * (1 if values.mean() >= mean else -1), np.float64)
+    vectors = np.asarray(values, np.float32)
+    if lane == "novelty":
+        return np.asarray(detector.reference.strangeness(vectors), np.float64)
+    assert isinstance(state, VectorState)
+    return np.asarray(vectors @ detector.direction(state, int(lane.split()[1])), np.float64)
+
+
+def clusters_of(reference: Reference, stream: str, since: Sequence[Unit]) -> list[ClusterShift]:
+    """The clusters of the reference whose share changed most, with the most typical unit of now in each.
+
+    They are of responses for a stream of responses, of prompts for every other: what people talk of says most about a
+    signal too. A count that chance explains is left out, or few units would make 128 clusters look restless.
+    """
+    side = "response" if stream.partition(".")[0] in ("response", GIVEN) else "prompt"
+    detector = reference.detectors.get(side)
+    units = [unit for unit in since if is_judged(side, unit, reference.encoder)]
+    if not isinstance(detector, VectorDetector) or len(units) < LEAST_WINDOW:
+        return []
+    known, vectors = detector.reference, np.array([unit.vectors[side] for unit in units], np.float32)
+    nearest, strangeness = known.nearest(vectors), known.strangeness(vectors)
+    counts, expected = np.bincount(nearest, minlength=len(known.occupancy)), known.occupancy * len(units)
+    moved = np.flatnonzero(np.abs(counts - expected) > BEYOND_NOISE * np.sqrt(expected + 1))
+    largest = moved[np.argsort(-np.abs(counts - expected)[moved], kind="stable")[:CLUSTERS]]
+    members = {int(k): np.flatnonzero(nearest == k) for k in largest}
+    return [
+        ClusterShift(
+            cluster=k,
+            share_before=float(known.occupancy[k]),
+            share_now=float(counts[k]) / len(units),
+            interaction_id=units[rows[strangeness[rows].argmin()]].interaction_id if len(rows) else "",
+        )
+        for k, rows in members.items()
+    ]
 
 
 def shifts_of(before: Composition, window: Sequence[Unit]) -> list[VersionShift]:

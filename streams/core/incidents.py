@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 from uuid import NAMESPACE_OID, uuid5
 
-from streams.core.wording import headline
+from streams.core.wording import account, headline
 from tocsin.messages import Acknowledge, Page, Resolve
 
 _NAMESPACE = uuid5(NAMESPACE_OID, "tocsin")
@@ -106,7 +106,7 @@ def on_page(incident: Incident | None, page: Page) -> Decision:
         reason, changed = "opens an incident", _opened(page)
     else:
         reason, changed = f"joins the {incident.state} incident", _joined(incident, page)
-    event = timeline_event(changed.incident_id, "page", page.page_id, page.occurred_at, detail=headline(page))
+    event = timeline_event(changed.incident_id, "page", page.page_id, page.occurred_at, detail=account(page))
     return Decision(reason, changed, (event,), (Notify(page), Retrain(changed.incident_id)))
 
 

@@ -1,322 +1,320 @@
-"""Watches one application: learns a reference, feeds every stream, says when a page is due.
+"""Watches one application: learns references, feeds every stream, says when a page is due.
 
 No clock and no input or output: the same messages in the same order give the same pages, however they are cut into
 batches. The live worker and the backtest both run exactly this.
+
+An application is a `Group` of all its units and one for each of its segments; sessions, repeats, the clock and the
+meter of the page budget are the application's own.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
-from uuid import NAMESPACE_URL, uuid5
 
 import numpy as np
 
-from detectors.drift import Alarm, Batch, FloatArray, ReferenceRefused
-from detectors.drift.bets import Tails
-from streams.core.budget import Budget, elapsed
-from streams.core.explain import effect_of, exemplars_of, shifts_of
-from streams.core.reference import Reference, make_reference
-from streams.core.units import REPEAT_SIGNALS, VECTOR_STREAMS, Repeats, Sessions, Unit, is_judged, to_unit, uniform
-from tocsin.messages import Exemplar, Moved, Page, Scored
+from detectors.drift import Alarm, FloatArray, ReferenceRefused
+from streams.core.budget import elapsed, parts
+from streams.core.columns import Columns, Rows
+from streams.core.events import Event, Learned, Raised, Retired, Shown
+from streams.core.group import LEARNING, Group
+from streams.core.learning import Learning
+from streams.core.page import make_page
+from streams.core.reference import Reference
+from streams.core.rules import Rules
+from streams.core.segments import ELECTED_EVERY, LEARNING_AT_ONCE, Tally, elect, names_of
+from streams.core.units import REPEAT_SIGNALS, Repeats, Sessions, Unit, to_unit
+from tocsin.messages import Scored, SegmentEvidence
 
-WINDOW = 512
+__all__ = ["LEARNING", "SHOWN_EVERY", "ApplicationMonitor", "Event", "Learned", "Raised", "Retired", "Rules", "Shown"]
+
 SHOWN_EVERY = 32
-LEARNING = "learning"
-MOST_LEARNED = 4  # times the units wanted; by then a stream of repeats is left out instead of waited for
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What the person configured.
-
-    Attributes:
-        reference_units: units that make a reference.
-        watched: signals, and on which side harm lies.
-        budget: the page budget.
-        configuration: hash of the settings, carried by every page.
-    """
-
-    reference_units: int
-    watched: Mapping[str, Tails]
-    budget: Budget
-    configuration: str = ""
-
-
-@dataclass(frozen=True)
-class Raised:
-    """A page is due."""
-
-    page: Page
-
-
-@dataclass(frozen=True)
-class Learned:
-    """A reference was fitted; it is in force at once, or proposed after a retraining run."""
-
-    reference: Reference
-    proposed: bool
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A point of a stream's evidence curve."""
-
-    application: str
-    stream: str
-    occurred_at: float
-    units: int
-    evidence: float
-    latched: bool
-
-
-Event = Raised | Learned | Shown
-
-
-@dataclass
-class Learning:
-    """Units collected for a reference; after a retraining run only those of its model version, if it named one."""
-
-    units: list[Unit] = field(default_factory=list)
-    repeated: list[bool] = field(default_factory=list)
-    run_id: str = ""
-    model_version: str = ""
-
-    def add(self, unit: Unit) -> None:
-        """Take a unit in. Vectors of different encoders never mix: a change of encoder begins anew."""
-        if self.model_version and self.model_version not in unit.fields.get("model", "").split():
-            return
-        if self.units and self.units[-1].encoder != unit.encoder:
-            self.units, self.repeated = [], []
-        self.units.append(unit)
-        self.repeated.append(bool(unit.signals[REPEAT_SIGNALS["prompt"]]))
-
-    def distinct(self) -> int:
-        """Units that do not repeat an earlier prompt."""
-        return len(self.units) - sum(self.repeated)
-
-    def done(self, wanted: int) -> bool:
-        """Whether it is time to fit."""
-        return self.distinct() >= wanted or len(self.units) >= MOST_LEARNED * wanted
+ALL = ""  # the segment that is the whole application
 
 
 class ApplicationMonitor:
-    """One application's streams."""
+    """One application's streams.
+
+    Attributes:
+        groups: the whole application under "", and its segments.
+        clock: the latest event time, in seconds since 1970.
+        metered: pages that the whole, and each watched segment, were due so far; a unit brings its group what came
+            since the group's last one, so that all inflows add up to the application's own.
+        tally: sizes of segments; None once a person has said what the references are.
+        asked: run and model version of a reference that is to be proposed.
+    """
 
     def __init__(self, application: str, rules: Rules) -> None:
         self.application, self.rules = application, rules
         self.clock = 0.0
+        self.metered: tuple[float, float] = (0.0, 0.0)
         self.units_seen = 0
         self.sessions = Sessions()
         self.repeats = {stream: Repeats() for stream in REPEAT_SIGNALS}
-        self.recent: deque[Unit] = deque(maxlen=WINDOW)
-        self.learning: Learning | None = Learning()
-        self.candidate: Learning | None = None
-        self.proposed: Reference | None = None
-        self.reference: Reference | None = None
-        self.states: dict[str, Any] = {}
+        self.groups = {ALL: Group(application, ALL, rules)}
+        self.tally: Tally | None = Tally()
+        self.asked: tuple[str, str] | None = None
+
+    @property
+    def whole(self) -> Group:
+        """The group of all units."""
+        return self.groups[ALL]
+
+    @property
+    def reference(self) -> Reference | None:
+        """The reference of the whole application that is in force."""
+        return self.whole.reference
 
     def apply(self, scored: Sequence[Scored], sharing: frozenset[str]) -> list[Event]:
         """Take consecutive interactions in; `sharing` are the applications that share the budget."""
         events: list[Event] = []
-        pending: list[Unit] = []
+        run: list[tuple[Unit, tuple[str, ...]]] = []
         for message in scored:
             if not self.sessions.first(message.session_id):
                 continue
-            pending.append(self._unit(message))
-            shown = (self.units_seen + len(pending)) % SHOWN_EVERY == 0
-            if self.learning or self.candidate or shown or self._is_foreign(pending[-1]):
-                events += self._advance(pending, sharing)
-                pending = []
-        return events + self._advance(pending, sharing)
+            unit = self._marked(to_unit(message))
+            run.append((unit, names_of(unit.fields, self.rules.segments)))
+            if self._note(*run[-1]) or (self.units_seen + len(run)) % SHOWN_EVERY == 0:
+                events += self._advance(run, sharing)
+                run = []
+        return events + self._advance(run, sharing)
 
     def rearm(self) -> list[Event]:
         """An incident was resolved: every stream starts afresh against its reference."""
-        if self.reference is None:
-            return []
-        self.states = {name: detector.start() for name, detector in self.reference.detectors.items()}
-        return self._shown(self.clock + 0.001)  # a millisecond after the last point, which it would replace
+        events: list[Event] = []
+        for group in self._watched():
+            group.start()
+            events += group.shown(self.clock + 0.001)  # a millisecond after the last point, which it would replace
+        return events
 
     def propose(self, run_id: str, model_version: str) -> None:
-        """Collect a reference from the traffic that follows."""
-        self.candidate = Learning(run_id=run_id, model_version=model_version)
+        """Collect references from the traffic that follows: of the application, and of its segments in their turn."""
+        self.asked = run_id, model_version
+        self.whole.candidate = Learning(run_id=run_id, model_version=model_version)
+        for segment in self._segments():
+            segment.candidate, segment.proposed = None, None
+        self._ask_segments()
 
-    def promote(self, reference: Reference) -> None:
-        """Make a proposed reference the current one."""
-        self.reference, self.proposed, self.learning = reference, None, None
-        self.rearm()
+    def promote(self, reference: Reference) -> list[Event]:
+        """Make a proposed reference the current one, and with it those that the same run proposed for segments.
 
-    def learn_now(self, sharing: frozenset[str]) -> Learned:
-        """Fit the reference from what was collected so far, however much that is.
+        A segment without one is forgotten, since its reference is no longer what was accepted; it is learned anew.
+        """
+        self.whole.promote(reference, self.metered[0])
+        self.asked = None
+        events: list[Event] = []
+        for group in list(self._segments()):
+            proposed = group.proposed
+            if proposed is not None and (proposed.run_id, proposed.encoder) == (reference.run_id, reference.encoder):
+                group.promote(proposed, self.metered[1])
+                events.append(Learned(proposed, proposed=False))
+            else:
+                events += self._forget(group.segment)
+        return events
+
+    def learn_now(self, sharing: frozenset[str]) -> list[Event]:
+        """Fit references from what was collected so far, however much that is; nothing is learned after.
+
+        Segments are those that have enough units among these.
 
         Raises:
-            ReferenceRefused: it is too little, or no stream can be fitted.
+            ReferenceRefused: the whole application has too little, or no stream of it can be fitted.
         """
-        if self.learning is None or not self.learning.units:
-            raise ReferenceRefused("no traffic was collected")
-        reference = self._fit(self.learning, sharing)
-        self.promote(reference)
-        return Learned(reference, proposed=False)
+        units = self.whole.learning.units if self.whole.learning else []
+        events = [self._fitted(self.whole, sharing)]
+        tally = Tally()
+        for unit in units:
+            tally.add(names_of(unit.fields, self.rules.segments))
+        self.tally = None
+        most = self.rules.most_segments
+        _, chosen = elect(tally.close(), (), (), most, at_once=most)
+        for name in sorted(chosen):
+            group = Group(self.application, name, self.rules)
+            mine = [unit for unit in units if name in names_of(unit.fields, self.rules.segments)]
+            group.learning = Learning(mine)
+            with suppress(ReferenceRefused):
+                events.append(self._fitted(group, sharing))
+                self.groups[name] = group
+        return events
 
-    def _unit(self, message: Scored) -> Unit:
-        unit = to_unit(message)
+    def collect(self, units: Iterable[Unit]) -> None:
+        """Begin with units that a reference was made of before; when there are enough, the next unit has it fitted."""
+        assert self.whole.learning is not None
+        for unit in units:
+            self.whole.learning.add(self._marked(unit))
+
+    # -- units -----------------------------------------------------------------------------------------------------
+
+    def _marked(self, unit: Unit) -> Unit:
+        """The unit with what it repeats as signals."""
         again = {REPEAT_SIGNALS[stream]: float(ring.seen(unit, stream)) for stream, ring in self.repeats.items()}
         return unit.with_signals(again)
 
-    def _advance(self, units: list[Unit], sharing: frozenset[str]) -> list[Event]:
-        if not units:
+    def _note(self, unit: Unit, names: tuple[str, ...]) -> bool:
+        """Count and collect a unit; whether a reference must be fitted right after it."""
+        if self.tally is not None and self.rules.segments:
+            self.tally.add(names)
+        if self.whole.candidate is None and self.whole.is_foreign(unit):
+            self.propose(run_id="", model_version="")  # another encoder asks for other references, and is no page
+        concerned = [self.whole, *(self.groups[name] for name in names if name in self.groups)]
+        full = [group.note(unit) for group in concerned]
+        return any(full)
+
+    def _advance(self, run: Sequence[tuple[Unit, tuple[str, ...]]], sharing: frozenset[str]) -> list[Event]:
+        if not run:
             return []
-        events: list[Event] = []
-        if self.learning is not None:
-            events += self._learn(units, sharing)
-        else:
-            known = self.proposed is not None and self.proposed.encoder == units[-1].encoder
-            if self.candidate is None and self._is_foreign(units[-1]) and not known:
-                self.propose(run_id="", model_version="")  # another encoder asks for another reference, and is no page
-            if self.candidate is not None:
-                events += self._collect(units, sharing)
-            events += self._watch(units, sharing)
-        self.units_seen += len(units)
+        events = self._watch(run, sharing)
+        self.units_seen += len(run)
+        events += self._learn(sharing)
+        if self.units_seen % ELECTED_EVERY == 0:
+            events += self._elect()
         if self.units_seen % SHOWN_EVERY == 0:
-            events += self._shown()
+            for group in self.groups.values():
+                if group.unshown >= SHOWN_EVERY:
+                    group.unshown = 0
+                    events += group.shown(self.clock)
         return events
 
-    def _is_foreign(self, unit: Unit) -> bool:
-        return self.reference is not None and unit.encoder != self.reference.encoder
+    # -- references and segments -----------------------------------------------------------------------------------
 
-    def _fit(self, learning: Learning, sharing: frozenset[str]) -> Reference:
-        rate = self.rules.budget.pages_per_second(self.application, sharing)
-        watched = dict(self.rules.watched) | dict.fromkeys(REPEAT_SIGNALS.values(), "up")
-        return make_reference(self.application, learning.units, watched, rate, learning.run_id)
+    def _segments(self) -> Iterator[Group]:
+        return (group for name, group in self.groups.items() if name != ALL)
 
-    def _learn(self, units: list[Unit], sharing: frozenset[str]) -> list[Event]:
-        assert self.learning is not None
-        for unit in units:
-            self.learning.add(unit)
-            self.clock = max(self.clock, unit.occurred_at)
-            self.recent.append(unit)
-        if not self.learning.done(self.rules.reference_units):
-            return []
-        try:
-            return [self.learn_now(sharing)]
-        except ReferenceRefused:
-            self.learning = Learning()  # nothing to be learned from these; the next ones may do
-            return []
+    def _watched(self) -> Iterator[Group]:
+        return (group for group in self.groups.values() if group.reference is not None)
 
-    def _collect(self, units: list[Unit], sharing: frozenset[str]) -> list[Event]:
-        assert self.candidate is not None
-        for unit in units:
-            self.candidate.add(unit)
-        if not self.candidate.done(self.rules.reference_units):
-            return []
-        candidate, self.candidate = self.candidate, None
-        try:
-            self.proposed = self._fit(candidate, sharing)
-        except ReferenceRefused:
-            return []
-        return [Learned(self.proposed, proposed=True)]
+    def _parts(self) -> tuple[float, float]:
+        watched = sum(group.reference is not None for group in self._segments())
+        return parts(watched, self.rules.segment_share)
 
-    def _watch(self, units: list[Unit], sharing: frozenset[str]) -> list[Event]:
+    def _learn(self, sharing: frozenset[str]) -> list[Event]:
+        events: list[Event] = []
+        for group in self.groups.values():
+            if group.collecting is None or not group.collecting.done(self.rules.reference_units):
+                continue
+            try:
+                events.append(self._fitted(group, sharing))
+            except ReferenceRefused:
+                if group is self.whole:
+                    self.asked = None
+                continue  # nothing to be learned from these; the next ones may do
+        return events
+
+    def _fitted(self, group: Group, sharing: frozenset[str]) -> Event:
+        """Fit what a group has collected: its first reference, or one to be proposed."""
+        first = group.learning is not None
+        # the price of the lanes that bet is fixed here: by the share that will be left once all segments are watched
+        segments = len(self.groups) - 1 if group.segment else len(self.rules.segments)
+        whole, each = parts(segments, self.rules.segment_share)
+        rate = self.rules.budget.pages_per_second(self.application, sharing) * (each if group.segment else whole)
+        reference = group.fit(rate)
+        if first:
+            group.promote(reference, self.metered[bool(group.segment)])
+        else:
+            group.proposed = reference
+            self._ask_segments()
+        return Learned(reference, proposed=not first)
+
+    def _ask_segments(self) -> None:
+        """Let the largest segments that are still to propose a reference collect one, as many as may at a time."""
+        if self.asked is None:
+            return
+        run_id, model_version = self.asked
+        free = LEARNING_AT_ONCE - sum(group.collecting is not None for group in self._segments())
+        lacking = [group for group in self._segments() if group.collecting is None and group.proposed is None]
+        for group in sorted(lacking, key=self._volume, reverse=True)[: max(0, free)]:
+            group.candidate = Learning(run_id=run_id, model_version=model_version)
+
+    def _volume(self, group: Group) -> tuple[float, str]:
+        return self.tally.volumes.get(group.segment, 0.0) if self.tally else 0.0, group.segment
+
+    def _elect(self) -> list[Event]:
+        if self.tally is None or not self.rules.segments:
+            return []
+        self._ask_segments()
+        watched = [group.segment for group in self._segments() if group.reference is not None]
+        learning = [group.segment for group in self._segments() if group.learning is not None]
+        busy = sum(group.candidate is not None for group in self._segments())
+        places = LEARNING_AT_ONCE - busy
+        old, young = elect(self.tally.close(), watched, learning, self.rules.most_segments, places)
+        gone = {*watched, *learning} - old - young
+        events = [event for name in sorted(gone) for event in self._forget(name)]
+        for name in sorted(young - set(learning)):
+            self.groups[name] = Group(self.application, name, self.rules)
+        return events
+
+    def _forget(self, segment: str) -> list[Event]:
+        group = self.groups.pop(segment)
+        return [Retired(group.reference)] if group.reference is not None else []
+
+    # -- watching --------------------------------------------------------------------------------------------------
+
+    def _watch(self, run: Sequence[tuple[Unit, tuple[str, ...]]], sharing: frozenset[str]) -> list[Event]:
         """Feed all streams; at a page stop them all at that unit, so that it can say what else had moved by then."""
-        assert self.reference is not None
-        inflow, clocks = self._inflow(units, sharing)
+        columns = Columns([unit for unit, _ in run])
+        rows = {
+            name: np.array([i for i, (_, names) in enumerate(run) if name == ALL or name in names], np.int64)
+            for name in self.groups
+        }
+        clocks, meters = self._meter(columns.units, sharing)
         events: list[Event] = []
         start = 0
-        while start < len(units):
-            states, alarms = self._update(units[start:], inflow[start:])
-            first = min((alarm.index for _, alarm in alarms), default=None)
-            stop = len(units) if first is None else start + first + 1
-            if first is not None:
-                states, alarms = self._update(units[start:stop], inflow[start:stop])
-            self.recent.extend(units[start:stop])
-            self.states, self.clock = states, clocks[stop - 1]
+        while start < len(run):
+            stop = len(run)
+            states, alarms = self._update(columns, rows, meters, start, stop)
             if alarms:
-                events += [Raised(self._page(stream, alarm, units[stop - 1])) for stream, alarm in alarms]
-                events += self._shown()
+                stop = 1 + min(int(rows[name][rows[name] >= start][alarm.index]) for name, _, alarm in alarms)
+                states, alarms = self._update(columns, rows, meters, start, stop)
+            self.clock, self.metered = clocks[stop - 1], (float(meters[0, stop - 1]), float(meters[1, stop - 1]))
+            for name, group in self.groups.items():
+                mine = _between(rows[name], start, stop)
+                if len(mine):
+                    meter = float(meters[int(name != ALL), mine[-1]])
+                    group.take([columns.units[i] for i in mine], states.get(name), meter)
+            for name, stream, alarm in alarms:
+                events.append(self._raised(self.groups[name], stream, alarm, columns.units[stop - 1]))
+            for name in dict.fromkeys(name for name, _, _ in alarms):
+                events += self.groups[name].shown(self.clock)
             start = stop
         return events
 
-    def _inflow(self, units: Sequence[Unit], sharing: frozenset[str]) -> tuple[FloatArray, list[float]]:
-        """(n,) pages that each unit brings to each stream, and the latest event time up to each."""
-        assert self.reference is not None
-        rate = self.rules.budget.pages_per_second(self.application, sharing) / len(self.reference.detectors)
-        clock, inflow, clocks = self.clock, np.empty(len(units)), []
-        for i, unit in enumerate(units):
-            inflow[i] = rate * elapsed(clock, unit.occurred_at)
-            clock = max(clock, unit.occurred_at)
-            clocks.append(clock)
-        return inflow, clocks
-
-    def _update(self, units: Sequence[Unit], inflow: FloatArray) -> tuple[dict[str, Any], list[tuple[str, Alarm]]]:
-        assert self.reference is not None
-        states: dict[str, Any] = {}
-        found: list[tuple[str, Alarm]] = []
-        for name, detector in self.reference.detectors.items():
-            uniforms = np.array([uniform(unit.interaction_id, name) for unit in units])
-            batch = Batch(self._values(name, units), inflow, uniforms)
-            states[name], alarms = detector.update(self.states[name], batch)
-            found += [(name, alarm) for alarm in alarms]
+    def _update(
+        self, columns: Columns, rows: dict[str, Rows], meters: FloatArray, start: int, stop: int
+    ) -> tuple[dict[str, dict[str, Any]], list[tuple[str, str, Alarm]]]:
+        """States after the units from `start` to `stop`, and pages: segment, stream, alarm; changes nothing."""
+        states: dict[str, dict[str, Any]] = {}
+        found: list[tuple[str, str, Alarm]] = []
+        for group in self._watched():
+            mine = _between(rows[group.segment], start, stop)
+            if len(mine):
+                states[group.segment], alarms = group.update(columns, mine, meters[int(group.segment != ALL)])
+                found += [(group.segment, stream, alarm) for stream, alarm in alarms]
         return states, found
 
-    def _values(self, stream: str, units: Sequence[Unit]) -> np.ndarray[Any, np.dtype[np.floating[Any]]]:
-        """Vectors or numbers of a stream; NaN where a unit does not count for it, which the detectors skip."""
-        assert self.reference is not None
-        if stream not in VECTOR_STREAMS:
-            return np.array([unit.signals.get(stream, np.nan) for unit in units])
-        missing = np.full(len(self.reference.samples[stream][0]), np.nan, np.float32)
-        rows = []
-        for unit in units:
-            rows.append(unit.vectors[stream] if is_judged(stream, unit, self.reference.encoder) else missing)
-        return np.array(rows, np.float32)
+    def _meter(self, units: Sequence[Unit], sharing: frozenset[str]) -> tuple[list[float], FloatArray]:
+        """The clock after each unit, and (2, n) what the whole and each segment were due by then."""
+        rate = self.rules.budget.pages_per_second(self.application, sharing)
+        whole, each = (rate * part for part in self._parts())
+        clock, (due, due_each) = self.clock, self.metered
+        clocks, meters = [], np.empty((2, len(units)))
+        for i, unit in enumerate(units):
+            seconds = elapsed(clock, unit.occurred_at)
+            due, due_each = due + whole * seconds, due_each + each * seconds
+            clock = max(clock, unit.occurred_at)
+            clocks.append(clock)
+            meters[:, i] = due, due_each
+        return clocks, meters
 
-    def _evidence(self) -> dict[str, float]:
-        assert self.reference is not None
-        return {name: detector.read(self.states[name]) for name, detector in self.reference.detectors.items()}
-
-    def _shown(self, at: float | None = None) -> list[Event]:
-        at = self.clock if at is None else at
-        if self.reference is None:
-            learned, wanted = self.learning.distinct() if self.learning else 0, self.rules.reference_units
-            return [Shown(self.application, LEARNING, at, learned, min(1.0, learned / wanted), latched=False)]
-        return [
-            Shown(self.application, name, at, self.states[name].units, evidence, self.states[name].latched)
-            for name, evidence in self._evidence().items()
+    def _raised(self, group: Group, stream: str, alarm: Alarm, unit: Unit) -> Raised:
+        segments = [
+            SegmentEvidence(segment=each.segment, evidence=each.detectors[stream].read(each.states[stream]))
+            for each in self._watched()
+            if stream in each.detectors
         ]
+        return Raised(make_page(group, stream, alarm, unit, segments))
 
-    def _page(self, stream: str, alarm: Alarm, unit: Unit) -> Page:
-        reference = self.reference
-        assert reference is not None
-        window = list(self.recent)
-        if stream in VECTOR_STREAMS:
-            window = [recent for recent in window if is_judged(stream, recent, reference.encoder)]
-        since = window[-min(alarm.age, len(window)) :]
-        effect, share = effect_of(reference, stream, alarm, window)
-        ordinary = [Exemplar(interaction_id=member, score=0.0) for member in reference.ordinary[stream]]
-        others = {name: evidence for name, evidence in self._evidence().items() if name != stream}
-        identity = f"tocsin:page:{reference.reference_id}:{stream}:{unit.interaction_id}"
-        return Page(
-            page_id=str(uuid5(NAMESPACE_URL, identity)),
-            application=self.application,
-            stream=stream,
-            lane=alarm.lane,
-            reference_id=reference.reference_id,
-            position=alarm.position,
-            interaction_id=unit.interaction_id,
-            occurred_at=datetime.fromtimestamp(unit.occurred_at, UTC),
-            began_at=datetime.fromtimestamp(min(since[0].occurred_at, unit.occurred_at), UTC),
-            units_since_beginning=alarm.age,
-            evidence=alarm.evidence,
-            threshold=alarm.threshold,
-            share=share,
-            effect=effect,
-            exemplars=exemplars_of(reference, stream, self.states[stream], alarm, window),
-            ordinary=ordinary,
-            moved=[
-                Moved(stream=name, evidence=others[name]) for name in sorted(others, key=lambda name: -others[name])
-            ],
-            versions=shifts_of(reference.composition, since),
-            configuration=self.rules.configuration,
-        )
+
+def _between(rows: Rows, start: int, stop: int) -> Rows:
+    return rows[np.searchsorted(rows, start) : np.searchsorted(rows, stop)]

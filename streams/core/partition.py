@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from streams.core.monitor import ApplicationMonitor, Event, Rules
+from streams.core.events import Event
+from streams.core.monitor import ApplicationMonitor
 from streams.core.reference import Reference
+from streams.core.rules import Rules
 from tocsin.messages import Joined, Promote, Propose, Rearm, Scored, SignalsMessage
 
 
@@ -48,8 +50,9 @@ class PartitionMonitor:
                 case Propose():
                     self._monitor(message.application).propose(message.run_id, message.model_version)
                 case Promote():
-                    if message.reference_id in references:
-                        self._monitor(message.application).promote(references[message.reference_id])
+                    promoted = references.get(message.reference_id)
+                    if promoted is not None and not promoted.segment:
+                        events += self._monitor(message.application).promote(promoted)
         return events + self._scored(run)
 
     def _new(self, message: Scored | Rearm | Propose | Promote) -> bool:

@@ -1,30 +1,31 @@
-"""The reference of an application: accepted traffic, fitted once for every stream that is watched."""
+"""The reference of an application or a segment: accepted traffic, fitted once for every stream that is watched."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from uuid import NAMESPACE_URL, uuid5
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from detectors.drift import ReferenceRefused, from_arrays, rank, reference, to_arrays
-from detectors.drift.bets import Tails
+from detectors.drift import Float32Array, from_arrays, to_arrays
+from detectors.drift.given import Given
 from detectors.drift.rank import RankDetector, RankReference
-from detectors.drift.reference import LEAST_UNITS, VectorReference
+from detectors.drift.reference import VectorReference
 from detectors.drift.vectors import VectorDetector
 from streams.core.archive import Arrays, pack, unpack
-from streams.core.budget import elapsed
-from streams.core.units import VECTOR_STREAMS, Unit, is_judged
+from streams.core.columns import Columns, Rows
+from streams.core.units import GIVEN, SIDES, Unit
 
-VERSION = 1
-SAMPLE = 256
-ORDINARY = 5
+VERSION = 2
+GIVEN_PREFIX = "given"
 VALUES_OF_A_FIELD = 50
 PLAIN = (
-    "reference_id", "application", "encoder", "first_at", "last_at", "members", "ordinary", "refused", "run_id"
-)  # fmt: skip
+    *("reference_id", "application", "segment", "encoder", "dimensions", "first_at", "last_at", "members"),
+    *("ordinary", "refused", "run_id"),
+)
 
 StreamDetector = VectorDetector | RankDetector
 
@@ -52,20 +53,23 @@ class Composition:
 
 @dataclass(frozen=True)
 class Reference:
-    """What an application's streams are compared with.
+    """What the streams of an application or a segment are compared with.
 
     Attributes:
-        reference_id: deterministic: from the application and the last member.
+        reference_id: deterministic: from the application, the segment and the last member.
         application: whose traffic it is.
         encoder: fingerprint of the vectors.
         first_at, last_at: seconds since 1970 of its earliest and latest unit.
         members: ids of its interactions, in order.
-        detectors: stream name to detector.
+        detectors: stream name to detector, as fitted; a least effect is not part of a reference.
         ordinary: stream name to ids of typical members, shown beside a page's exemplars.
         samples: vector stream to (256, d) features of members, for effect sizes.
         composition: shares of models, templates and attributes.
         refused: streams that could not be fitted, and why.
         run_id: the retraining run that it was proposed after, or "".
+        segment: the part of the application's traffic that it is of, "" for all.
+        dimensions: of the vectors.
+        given: what predicts a response from its prompt, where that could be fitted.
     """
 
     reference_id: str
@@ -76,87 +80,28 @@ class Reference:
     members: tuple[str, ...]
     detectors: dict[str, StreamDetector]
     ordinary: dict[str, tuple[str, ...]]
-    samples: dict[str, np.ndarray[tuple[int, int], np.dtype[np.float32]]]
+    samples: dict[str, Float32Array]
     composition: Composition
     refused: dict[str, str]
     run_id: str = ""
+    segment: str = ""
+    dimensions: int = 0
+    given: Given | None = None
 
     @property
     def streams(self) -> tuple[str, ...]:
         """Names of the streams that are watched."""
         return tuple(self.detectors)
 
-
-def make_reference(
-    application: str,
-    units: Sequence[Unit],
-    watched: Mapping[str, Tails],
-    pages_per_second: float,
-    run_id: str = "",
-) -> Reference:
-    """Fit every stream of an application.
-
-    Args:
-        application: whose.
-        units: at least 2,000, in order, all of one encoder.
-        watched: signals to watch, and on which side harm lies.
-        pages_per_second: the application's share of the budget.
-        run_id: the retraining run after which it was collected.
-
-    Raises:
-        ReferenceRefused: not a single stream could be fitted.
-    """
-    reference_id = str(uuid5(NAMESPACE_URL, f"tocsin:reference:{application}:{units[-1].interaction_id}"))
-    seed = int(reference_id[:8], 16)
-    signals = {name: np.array([unit.signals.get(name, np.nan) for unit in units]) for name in watched}
-    present = [name for name, values in signals.items() if np.isfinite(values).sum() >= LEAST_UNITS]
-    first, last = min(unit.occurred_at for unit in units), max(unit.occurred_at for unit in units)
-    per_unit = pages_per_second * max(_seconds(units), 1.0) / len(units) / (len(VECTOR_STREAMS) + len(present))
-    detectors: dict[str, StreamDetector] = {}
-    ordinary: dict[str, tuple[str, ...]] = {}
-    samples, refused = {}, {}
-    for name in VECTOR_STREAMS:
-        rows = [i for i, unit in enumerate(units) if is_judged(name, unit, units[-1].encoder)]
-        vectors = np.array([units[i].vectors[name] for i in rows], np.float32)
-        try:
-            fitted = reference.fit(vectors, seed=seed)
-        except ReferenceRefused as reason:
-            refused[name] = str(reason)
-            continue
-        detectors[name] = VectorDetector(fitted, 1 / per_unit)
-        typical = np.argsort(fitted.strangeness(vectors), kind="stable")[:ORDINARY]
-        ordinary[name] = tuple(units[rows[i]].interaction_id for i in typical)
-        samples[name] = fitted.features(vectors[:: max(1, len(vectors) // SAMPLE)][:SAMPLE])
-    for name in present:
-        values = signals[name]
-        detectors[name] = RankDetector(rank.fit(values, seed=seed), watched[name])
-        typical = np.argsort(np.abs(values - np.nanmedian(values)), kind="stable")[:ORDINARY]
-        ordinary[name] = tuple(units[i].interaction_id for i in typical)
-    if not detectors:
-        raise ReferenceRefused("; ".join(f"{name}: {why}" for name, why in refused.items()))
-    return Reference(
-        reference_id=reference_id,
-        application=application,
-        encoder=units[-1].encoder,
-        first_at=first,
-        last_at=last,
-        members=tuple(unit.interaction_id for unit in units),
-        detectors=detectors,
-        ordinary=ordinary,
-        samples=samples,
-        composition=Composition.of(units),
-        refused=refused,
-        run_id=run_id,
-    )
-
-
-def _seconds(units: Sequence[Unit]) -> float:
-    """Event time as the budget counts it: nothing for late units, an hour at most for a gap."""
-    clock, seconds = units[0].occurred_at, 0.0
-    for unit in units:
-        seconds += elapsed(clock, unit.occurred_at)
-        clock = max(clock, unit.occurred_at)
-    return seconds
+    def values(self, stream: str, columns: Columns, rows: Rows) -> NDArray[np.floating[Any]]:
+        """(n, d) vectors or (n,) numbers of a stream for n rows; NaN where a unit does not count: detectors skip it."""
+        if stream in SIDES:
+            return columns.vectors(stream, self.encoder, self.dimensions)[rows]
+        if stream == GIVEN:
+            assert self.given is not None
+            prompts, responses = (columns.vectors(side, self.encoder, self.dimensions)[rows] for side in SIDES)
+            return self.given.residual(prompts, responses)
+        return columns.signal(stream)[rows]
 
 
 def dump(reference: Reference) -> bytes:
@@ -170,6 +115,8 @@ def dump(reference: Reference) -> bytes:
         else:
             arrays[f"{name}/units_per_page"] = np.asarray(detector.units_per_page)
             arrays[f"{name}/sample"] = reference.samples[name]
+    if reference.given is not None:
+        arrays |= to_arrays(reference.given, GIVEN_PREFIX)
     plain = {name: getattr(reference, name) for name in PLAIN}
     plain |= {"streams": reference.streams, "tails": tails, "composition": reference.composition.shares}
     return pack(VERSION, plain, arrays)
@@ -179,7 +126,7 @@ def load(data: bytes) -> Reference:
     """The inverse of `dump`.
 
     Raises:
-        ValueError: written by another version of the program.
+        Outdated: written by another version of the program.
     """
     plain, arrays = unpack(VERSION, data, "the reference")
     detectors: dict[str, StreamDetector] = {}
@@ -189,17 +136,14 @@ def load(data: bytes) -> Reference:
         else:
             fitted = from_arrays(VectorReference, arrays, name)
             detectors[name] = VectorDetector(fitted, arrays[f"{name}/units_per_page"].item())
+    as_stored = {name: plain[name] for name in PLAIN} | {
+        "members": tuple(plain["members"]),
+        "ordinary": {name: tuple(ids) for name, ids in plain["ordinary"].items()},
+    }
     return Reference(
-        reference_id=plain["reference_id"],
-        application=plain["application"],
-        encoder=plain["encoder"],
-        first_at=plain["first_at"],
-        last_at=plain["last_at"],
-        members=tuple(plain["members"]),
+        **as_stored,
         detectors=detectors,
-        ordinary={name: tuple(ids) for name, ids in plain["ordinary"].items()},
+        given=from_arrays(Given, arrays, GIVEN_PREFIX) if f"{GIVEN_PREFIX}/slope" in arrays else None,
         samples={name: arrays[f"{name}/sample"] for name in detectors if f"{name}/sample" in arrays},
         composition=Composition(plain["composition"]),
-        refused=plain["refused"],
-        run_id=plain["run_id"],
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -16,16 +18,31 @@ MOST_LISTED = 5
 LEAST_SHOWN = 0.1
 """Evidence from which on another stream is said to have moved."""
 
+WHO: Mapping[str, str] = {
+    "users": "users ask other things; the model answers as before",
+    "model": "the model answers differently; users ask as before",
+    "both": "users ask other things, and the model answers differently too",
+    "unclear": "not clear yet whether users or the model changed",
+}
+"""What an attribution means."""
+
 _CHANNELS = {
     "prompt": "what people ask has changed (prompt embeddings)",
     "response": "what the model answers has changed (response embeddings)",
+    "response_given_prompt": "how the model answers what it is asked has changed (responses given their prompts)",
 }
 _UNITS = {"ms": "ms", "usd": "USD", "seconds": "s"}
 
 
 def headline(page: Page) -> str:
-    """What moved, as one sentence: "support-bot: toxicity of prompts has risen"."""
-    return f"{_line(page.application)}: {_change(page)}"
+    """What moved, as one sentence: "support-bot, region=eu: toxicity of prompts has risen"."""
+    where = f", {_place(page.segment)}" if page.segment else ""
+    return f"{_line(page.application)}{where}: {_change(page)}"
+
+
+def account(page: Page) -> str:
+    """The headline, and who changed as far as could be judged by then: a line of an incident's timeline."""
+    return f"{headline(page)}; {WHO[page.attribution]}" if page.attribution else headline(page)
 
 
 def notification_text(incident: Incident, page: Page, public_url: str) -> tuple[str, str]:
@@ -42,23 +59,21 @@ def notification_text(incident: Incident, page: Page, public_url: str) -> tuple[
     links = [("Incident", address), ("Report", f"{address}/report (ready a minute after the page)")] if address else []
     facts = [
         ("What moved", f"{_line(page.stream)}, seen by the lane {_line(page.lane)}"),
+        ("Who", WHO.get(page.attribution or "", "")),
         (
             "Since",
             f"about {_utc(page.began_at)}; paged {_utc(page.occurred_at)}, {page.units_since_beginning} units later",
         ),
         ("How big", _size(page.effect)),
         ("Traffic", "share unknown" if page.share is None else f"about {page.share:.0%} of it is affected"),
+        ("Where", _where(page)),
         ("Also moved", _others(page)),
         ("Versions", _versions(page)),
         ("Evidence", f"{page.evidence:.3g}, where 1 is a page"),
-        *(
-            [("Group", f"page {incident.page_ids.index(page.page_id) + 1} of this incident")]
-            if _joined(incident, page)
-            else []
-        ),
+        ("Group", _group(incident, page)),
         *links,
     ]
-    body = [f"{label + ':':<12}{text}" for label, text in facts]
+    body = [f"{label + ':':<12}{text}" for label, text in facts if text]
     ids = [f"page: {_line(page.page_id)}", f"incident: {incident.incident_id}"]
     return headline(page), "\n".join([*body, "", *ids])
 
@@ -87,7 +102,38 @@ def _size(effect: Effect) -> str:
     interval = (
         "" if effect.low is None or effect.high is None else f"95% interval {effect.low:.3g} to {effect.high:.3g}, "
     )
-    return f"{_line(effect.quantity)} {effect.before:.3g} → {effect.now:.3g} ({interval}{effect.units} units)"
+    figures = f"{_line(effect.quantity)} {effect.before:.3g} → {effect.now:.3g} ({interval}{effect.units} units)"
+    return f"{figures}; {meaning}" if (meaning := _meaning(effect)) else figures
+
+
+def _meaning(effect: Effect) -> str:
+    """What the figures mean in everyday words, where they do not say it themselves.
+
+    Of a shift in standard deviations, the share of the reference that the middle of the traffic has now passed: Cohen's
+    U3 (Statistical Power Analysis, 1988), as if the reference were normal along that direction.
+    """
+    if "standard deviations" in effect.quantity:
+        passed = 0.5 * (1 + math.erf(effect.now / math.sqrt(2)))
+        return f"half of the traffic lies beyond {passed:.0%} of the reference"
+    if effect.quantity.startswith("rate") and 0 < effect.before < effect.now:
+        return f"1 in {1 / effect.before:.0f} became 1 in {1 / effect.now:.0f}"
+    if effect.quantity.startswith("mean") and effect.before > 0 and effect.now > 0:
+        return f"{effect.now / effect.before - 1:+.0%}"
+    return ""
+
+
+def _where(page: Page) -> str:
+    """The segments that carry the change; nothing if the application has none."""
+    known = [each for each in page.segments if each.segment]
+    if not known:
+        return ""
+    carriers = sorted((each for each in known if each.evidence >= LEAST_SHOWN), key=lambda each: -each.evidence)
+    named = [f"{_place(each.segment)} (evidence {each.evidence:.2g})" for each in carriers[:MOST_LISTED]]
+    if not named:
+        return f"everywhere a little: none of {len(known)} segments shows it alone"
+    only, others = "only " if len(carriers) == 1 < len(known) else "", len(known) - len(carriers)
+    still = f"; {others} other{'s' if others > 1 else ''} did not move" if others else ""
+    return only + ", ".join(named + _rest(len(carriers))) + still
 
 
 def _others(page: Page) -> str:
@@ -110,12 +156,19 @@ def _rest(count: int) -> list[str]:
     return [f"{count - MOST_LISTED} more"] if count > MOST_LISTED else []
 
 
-def _joined(incident: Incident, page: Page) -> bool:
-    return page.page_id in incident.page_ids[1:]
+def _group(incident: Incident, page: Page) -> str:
+    """Which page of its incident it is; nothing for the one that opened it."""
+    place = incident.page_ids.index(page.page_id) if page.page_id in incident.page_ids else 0
+    return f"page {place + 1} of this incident" if place else ""
 
 
 def _utc(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def _place(segment: str) -> str:
+    """A segment as people say it: "attribute region=eu" is about the region."""
+    return _line(segment.removeprefix("attribute "))
 
 
 def _line(name: str) -> str:

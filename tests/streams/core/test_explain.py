@@ -83,7 +83,7 @@ def test_exemplars_of_a_vector_stream_are_mostly_changed_units(
     reference: Reference, taught: ApplicationMonitor, traffic: Any, lane: str
 ) -> None:
     units = window(traffic, 200, 60)
-    state = taught.states["prompt"]
+    state = taught.whole.states["prompt"]
     features = reference.detectors["prompt"].reference.features  # type: ignore[union-attr]
     moved = np.tile(features(np.array([unit.vectors["prompt"] for unit in units[-60:]])).mean(axis=0), (4, 1))
     found = exemplars_of(reference, "prompt", replace(state, means=moved), alarm(lane, 60), units)
@@ -98,7 +98,7 @@ def test_exemplars_of_a_signal_lie_on_the_side_it_moved_to(
 ) -> None:
     units = window(traffic, 40, 0)
     units[-10:] = [unit.with_signals({"length": value + i * direction}) for i, unit in enumerate(units[-10:])]
-    found = exemplars_of(reference, "length", taught.states["length"], alarm("rank", 10), units)
+    found = exemplars_of(reference, "length", taught.whole.states["length"], alarm("rank", 10), units)
     assert [each.interaction_id for each in found] == [unit.interaction_id for unit in reversed(units[-10:])]
 
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from detectors.drift import ReferenceRefused, to_arrays
 from streams.core.budget import SECONDS, Budget
+from streams.core.fitting import make_reference
 from streams.core.monitor import LEARNING, SHOWN_EVERY, ApplicationMonitor, Event, Learned, Raised, Rules, Shown
-from streams.core.reference import make_reference
 from streams.core.units import to_unit
 from tocsin.contracts import Model
 from tocsin.messages import Page, Scored
@@ -45,16 +45,16 @@ def state_of(monitor: ApplicationMonitor) -> dict[str, bytes]:
     """Every bit of the streams' states."""
     return {
         name: array.tobytes()
-        for stream, state in monitor.states.items()
+        for stream, state in monitor.whole.states.items()
         for name, array in to_arrays(state, stream).items()
     }
 
 
 def collect(monitor: ApplicationMonitor, messages: list[Scored]) -> None:
     """Let a proposal have these, without the cost of watching them all."""
-    assert monitor.candidate is not None
+    assert monitor.whole.candidate is not None
     for message in messages:
-        monitor.candidate.add(to_unit(message).with_signals({"prompt.repeat": 0.0, "response.repeat": 0.0}))
+        monitor.whole.candidate.add(to_unit(message).with_signals({"prompt.repeat": 0.0, "response.repeat": 0.0}))
 
 
 def learned_after(rules: Rules, messages: list[Scored], cuts: list[int]) -> tuple[int, str]:
@@ -95,8 +95,8 @@ def test_progress_is_shown_while_learning(traffic: Any, rules: Rules) -> None:
 def test_another_encoder_begins_learning_anew(traffic: Any, rules: Rules) -> None:
     monitor = ApplicationMonitor("shop", rules)
     fed(monitor, traffic(1_500) + traffic(700, first=1_500, encoder="e2"))
-    assert monitor.reference is None and monitor.learning is not None
-    assert {unit.encoder for unit in monitor.learning.units} == {"e2"} and len(monitor.learning.units) == 700
+    assert monitor.reference is None and monitor.whole.learning is not None
+    assert [unit.encoder for unit in monitor.whole.learning.units] == 700 * ["e2"]
 
 
 def test_a_stream_of_repeats_does_not_keep_the_other_streams_waiting_for_ever(traffic: Any, rules: Rules) -> None:
@@ -145,8 +145,9 @@ def test_messages_of_two_encoders_may_be_cut_anywhere(
     whole, pieces = copy.deepcopy(taught), copy.deepcopy(taught)
     assert fed(whole, messages) == fed(pieces, messages, cuts)
     assert state_of(pieces) == state_of(whole)
-    assert whole.candidate is not None and pieces.candidate is not None
-    assert [u.interaction_id for u in whole.candidate.units] == [u.interaction_id for u in pieces.candidate.units]
+    one, other = whole.whole.candidate, pieces.whole.candidate
+    assert one is not None and other is not None
+    assert [unit.interaction_id for unit in one.units] == [unit.interaction_id for unit in other.units]
 
 
 def test_a_real_shift_pages_soon_and_says_where(monitor: ApplicationMonitor, traffic: Any) -> None:
@@ -169,22 +170,23 @@ def test_ordinary_traffic_under_a_tight_budget_does_not_page(traffic: Any, rules
     assert tight.reference is not None
 
 
-def test_the_inflow_of_all_streams_is_the_applications_share_of_the_time_that_passed(
+def test_without_segments_the_whole_has_all_of_the_applications_share_of_the_time_that_passed(
     monitor: ApplicationMonitor, traffic: Any, rules: Rules
 ) -> None:
-    units = [to_unit(each) for each in traffic(50, first=UNITS)]
-    units[20:25] = reversed(units[20:25])
-    assert monitor.reference is not None
+    messages = traffic(50, first=UNITS)
+    messages[20:25] = reversed(messages[20:25])
     for sharing, part in ((HERE, 1.0), (frozenset({"shop", "help"}), 0.5)):
-        inflow, clocks = monitor._inflow(units, sharing)
-        total = float(inflow.sum()) * len(monitor.reference.detectors)
-        assert total == pytest.approx(part * rules.budget.pages_per_30_days * 50 * 60 / SECONDS)
-        assert (inflow[21:25] == 0).all() and clocks == sorted(clocks)
+        after = copy.deepcopy(monitor)
+        after.apply(messages, sharing)
+        due = part * rules.budget.pages_per_30_days * 50 * 60 / SECONDS
+        assert after.metered[0] - monitor.metered[0] == pytest.approx(due)
+        # the longest scale had no look yet, so that all of its inflow is still at stake
+        assert after.whole.states["response"].at_stake[3] == pytest.approx(due / len(after.whole.detectors))
 
 
 def test_a_session_gives_one_unit_to_every_stream(monitor: ApplicationMonitor, traffic: Any) -> None:
     fed(monitor, traffic(40, first=UNITS, session_id="long"))
-    assert {name: state.units for name, state in monitor.states.items()} == dict.fromkeys(monitor.states, 1)
+    assert {name: state.units for name, state in monitor.whole.states.items()} == dict.fromkeys(monitor.whole.states, 1)
 
 
 def test_a_repeated_prompt_is_skipped_by_its_stream_and_counted_as_a_signal(
@@ -193,10 +195,10 @@ def test_a_repeated_prompt_is_skipped_by_its_stream_and_counted_as_a_signal(
     messages = traffic(30, first=UNITS)
     again = [each.model_copy(update={"interaction_id": f"r{i}"}) for i, each in enumerate(messages)]
     fed(monitor, messages + again)
-    assert monitor.states["prompt"].units == 30
-    assert monitor.states["response"].units == monitor.states["prompt.repeat"].units == 60
-    assert monitor.states["prompt.repeat"].capital.sum() > 0
-    assert [unit.signals["prompt.repeat"] for unit in list(monitor.recent)[-60:]] == [0.0] * 30 + [1.0] * 30
+    assert monitor.whole.states["prompt"].units == 30
+    assert monitor.whole.states["response"].units == monitor.whole.states["prompt.repeat"].units == 60
+    assert monitor.whole.states["prompt.repeat"].capital.sum() > 0
+    assert [unit.signals["prompt.repeat"] for unit in list(monitor.whole.recent)[-60:]] == [0.0] * 30 + [1.0] * 30
 
 
 def test_a_model_that_is_stuck_on_one_answer_pages(monitor: ApplicationMonitor, traffic: Any) -> None:
@@ -209,7 +211,7 @@ def test_a_latched_stream_pages_no_more_until_it_is_armed_again(monitor: Applica
     first = pages(fed(monitor, traffic(300, first=UNITS, kind="new")))
     assert [page.stream for page in first] == ["prompt"]
     assert pages(fed(monitor, traffic(300, first=UNITS + 300, kind="new"))) == []
-    assert [point.latched for point in curve(monitor._shown()) if point.stream == "prompt"] == [True]
+    assert [point.latched for point in curve(monitor.whole.shown(monitor.clock)) if point.stream == "prompt"] == [True]
     monitor.rearm()
     second = pages(fed(monitor, traffic(300, first=UNITS + 600, kind="new")))
     assert [page.stream for page in second] == ["prompt"]
@@ -238,10 +240,10 @@ def test_another_encoder_asks_for_a_reference_once_and_never_pages(monitor: Appl
     assert [page for page in pages(events) if page.stream in ("prompt", "response")] == []
     learned = [event for event in events if isinstance(event, Learned)]
     assert [(event.proposed, event.reference.encoder) for event in learned] == [(True, "e2")]
-    assert monitor.candidate is None, "what was proposed is not collected again"
+    assert monitor.whole.candidate is None, "what was proposed is not collected again"
     monitor.promote(learned[0].reference)
     assert pages(fed(monitor, traffic(200, first=3 * UNITS, kind="new", encoder="e2"))) == []
-    assert monitor.states["prompt"].units == 200
+    assert monitor.whole.states["prompt"].units == 200
 
 
 def test_a_signal_still_pages_after_the_encoder_changed_and_explains_itself_by_its_own_units(
@@ -258,12 +260,12 @@ def test_a_signal_still_pages_after_the_encoder_changed_and_explains_itself_by_i
 
 def test_a_promoted_reference_is_in_force_at_once(monitor: ApplicationMonitor, traffic: Any, rules: Rules) -> None:
     fed(monitor, traffic(300, first=UNITS, kind="new"))
-    assert monitor.states["prompt"].latched
+    assert monitor.whole.states["prompt"].latched
     calm = {"prompt.repeat": 0.0, "response.repeat": 0.0}
     units = [to_unit(each).with_signals(calm) for each in traffic(UNITS, first=9_000, kind="new")]
     other = make_reference("shop", units, rules.watched, 1e-6)
     monitor.promote(other)
-    assert monitor.reference is other and not monitor.states["prompt"].latched
+    assert monitor.reference is other and not monitor.whole.states["prompt"].latched
     assert pages(fed(monitor, traffic(300, first=UNITS + 300, kind="new"))) == []
 
 
@@ -276,7 +278,7 @@ def test_a_reference_is_proposed_from_the_named_model_version_alone(monitor: App
     assert [event.proposed for event in learned] == [True]
     assert learned[0].reference.run_id == "run-1"
     assert set(learned[0].reference.members) <= {message.interaction_id for message in new}
-    assert monitor.reference is known and monitor.proposed is learned[0].reference
+    assert monitor.reference is known and monitor.whole.proposed is learned[0].reference
 
 
 def test_evidence_is_shown_at_fixed_places(monitor: ApplicationMonitor, traffic: Any) -> None:
@@ -290,5 +292,5 @@ def test_late_units_are_used_and_do_not_move_the_clock_back(monitor: Application
     at = monitor.clock
     fed(monitor, traffic(20, first=100, session_id=None))
     assert monitor.clock == at
-    assert monitor.states["response"].units == 20
-    assert np.isfinite(monitor.states["response"].means).all() and monitor.states["response"].capital.sum() == 0
+    state = monitor.whole.states["response"]
+    assert state.units == 20 and np.isfinite(state.means).all() and state.capital.sum() == 0

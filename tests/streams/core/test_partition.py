@@ -86,7 +86,7 @@ def test_an_application_that_joins_takes_its_share_from_there_on(partition: Part
     alone.apply(messages, {})
     joined.apply([*messages[:60], Joined(application="help"), Joined(application="help"), *messages[60:]], {})
     assert joined.sharing == {"shop", "help"}
-    stakes = [each.applications["shop"].states["response"].at_stake[3] for each in (alone, joined)]
+    stakes = [each.applications["shop"].whole.states["response"].at_stake[3] for each in (alone, joined)]
     assert stakes[1] == pytest.approx(stakes[0] * (60 + 4 / 2) / 64)
 
 
@@ -98,7 +98,9 @@ def test_commands_take_effect_between_the_very_messages_they_stand_between(
     events = partition.apply([*changed[:300], rearm, *changed[300:], rearm], {})
     found = [int(event.page.interaction_id[1:]) for event in events if isinstance(event, Raised)]
     assert len(found) == 2 and found[0] < UNITS + 300 <= found[1]
-    assert partition.applications["shop"].states["prompt"].latched, "the second copy of the command was seen before"
+    assert partition.applications["shop"].whole.states["prompt"].latched, (
+        "the second copy of the command was seen before"
+    )
 
 
 def test_a_proposal_and_a_promotion_reach_their_application(partition: PartitionMonitor) -> None:
@@ -106,8 +108,8 @@ def test_a_proposal_and_a_promotion_reach_their_application(partition: Partition
     reference = monitor.reference
     assert reference is not None
     partition.apply([Propose(source=command(0), application="shop", run_id="r", model_version="2")], {})
-    assert monitor.candidate is not None and monitor.candidate.run_id == "r"
-    monitor.reference = None
+    assert monitor.whole.candidate is not None and monitor.whole.candidate.run_id == "r"
+    monitor.whole.reference = None
     unknown = Promote(source=command(1), application="shop", reference_id="gone")
     known = Promote(source=command(2), application="shop", reference_id=reference.reference_id)
     partition.apply([unknown], {})

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from detectors.drift import to_arrays
+from streams.core.archive import Outdated
 from streams.core.monitor import ApplicationMonitor, Event, Learned, Raised
 from streams.core.snapshot import dump, read, restore
 from streams.core.units import to_unit
@@ -25,7 +26,7 @@ def restarted(monitor: ApplicationMonitor, messages: list[Scored]) -> Applicatio
     wanted = snapshot.unit_ids
     units = {each.interaction_id: to_unit(each) for each in messages if each.interaction_id in wanted}
     assert set(units) == wanted
-    known = {each.reference_id: each for each in (monitor.reference, monitor.proposed) if each}
+    known = {each.reference_id: each for each in (monitor.reference, monitor.whole.proposed) if each}
     assert snapshot.reference_ids == set(known)
     return restore(snapshot, monitor.rules, units, known)
 
@@ -97,9 +98,9 @@ def test_while_watching_and_through_a_page(taught: ApplicationMonitor) -> None:
 def test_while_a_reference_of_another_model_version_is_collected(taught: ApplicationMonitor) -> None:
     begin = copy.deepcopy(taught)
     begin.propose("run-7", "2")
-    assert begin.candidate is not None
+    assert begin.whole.candidate is not None
     for message in ALL[-(UNITS + 100) : -200]:
-        begin.candidate.add(to_unit(message).with_signals({"prompt.repeat": 0.0, "response.repeat": 0.0}))
+        begin.whole.candidate.add(to_unit(message).with_signals({"prompt.repeat": 0.0, "response.repeat": 0.0}))
     events = assert_same_life(begin, ALL[UNITS : UNITS + 30] + ALL[-200:], [20, 100, 180])
     assert [event.proposed for event in events if isinstance(event, Learned)] == [True]
 
@@ -111,7 +112,7 @@ def test_sessions_and_repeats_are_remembered(taught: ApplicationMonitor) -> None
     after = restarted(begin, ALL)
     after.apply(again, HERE)
     assert after.units_seen == begin.units_seen + 2
-    assert [unit.signals["prompt.repeat"] for unit in list(after.recent)[-2:]] == [1.0, 0.0]
+    assert [unit.signals["prompt.repeat"] for unit in list(after.whole.recent)[-2:]] == [1.0, 0.0]
 
 
 def test_a_unit_that_was_erased_meanwhile_is_left_out(taught: ApplicationMonitor, traffic: Any) -> None:
@@ -119,7 +120,7 @@ def test_a_unit_that_was_erased_meanwhile_is_left_out(taught: ApplicationMonitor
     units = {message.interaction_id: to_unit(message) for message in ALL[UNITS - 200 : UNITS]}
     assert taught.reference is not None
     restored = restore(snapshot, taught.rules, units, {taught.reference.reference_id: taught.reference})
-    assert len(restored.recent) == 200
+    assert len(restored.whole.recent) == 200
     restored.apply(traffic(100, first=UNITS), HERE)
     assert restored.units_seen == UNITS + 100
 
@@ -133,5 +134,7 @@ def test_a_snapshot_of_another_version_of_the_program_is_refused(
 ) -> None:
     data = dump(taught)
     monkeypatch.setattr("streams.core.snapshot.VERSION", 9)
-    with pytest.raises(ValueError, match="version 1, this program reads 9"):
+    with pytest.raises(Outdated, match="this program reads 9"):
         read(data)
+    with pytest.raises(Outdated, match="an earlier program"):
+        read(b"PK" + data)

@@ -1,0 +1,132 @@
+"""Who changed: what users ask, how the model answers, or both.
+
+Prompts do not depend on the model, so a change of theirs speaks for the users. How a given prompt is answered does not
+depend on which prompts are asked, so a change of that speaks for the model. Responses by themselves follow either, and
+speak for the model only while prompts stay as they were.
+
+The trap: a regression says little about prompts unlike those that it was fitted on, so that a new topic moves the
+residuals of a model that stayed as it was, often further than a new model does (.36 standard deviations where refusals
+are new, .05 for a new version of the same model). Neither evidence nor effect sizes of the two streams tell these cases
+apart. Hence only prompts that lie as close to the reference's as these to each other speak about the model: matching
+with a caliper (Cochran and Rubin, Sankhya A 35, 1973).
+
+A page comes as soon as one stream is sure, when others may hold little evidence yet. Therefore prompts and residuals of
+the units since the estimated beginning are tested once, at a level of their own: they did not choose that window.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from detectors.drift import Float32Array, IntArray
+from detectors.drift.novelty import p_values
+from detectors.drift.reference import VectorReference, bins_of
+from detectors.drift.tail import pearson3_logsf
+from detectors.drift.usable import usable
+from detectors.drift.vectors import VectorDetector
+from streams.core.reference import Reference
+from streams.core.units import GIVEN, SIDES, Unit, is_judged
+
+Attribution = Literal["users", "model", "both", "unclear"]
+
+MOVED = 0.1
+"""Evidence from which on a stream has moved."""
+
+FEWEST = 8  # units that a mean may be taken of
+USERS_LEVEL, MODEL_LEVEL = 0.005, 0.001
+STRANGE = 0.05
+NEIGHBOURS = 10
+CALIPER = 0.3
+"""Part of the reference's prompts that lie further from the others than a prompt may that counts as asked before."""
+
+_OF_USERS = ("prompt", "input_tokens")
+_OF_RESPONSES = ("response", GIVEN, "refusal", "relevance", "language_mismatch", "output_tokens")
+
+
+def attribute(
+    reference: Reference, evidence: Mapping[str, float], since: Sequence[Unit], places: IntArray | None = None
+) -> Attribution:
+    """Say who changed.
+
+    "both" needs a sign of the model on prompts that were asked before: how the former model would have answered new
+    ones nobody knows, so that where users ask only those the verdict is "users". What neither prompts nor responses
+    show (of latency, cost, errors) is "unclear".
+
+    Args:
+        reference: what the units are compared with.
+        evidence: of every stream, from 0 to 1.
+        since: units since the estimated beginning; too few say little, sixteen are a good least.
+        places: (n,) of each unit in the cycle of the traffic; none: there is one place.
+    """
+    judged = [i for i, unit in enumerate(since) if is_judged("prompt", unit, reference.encoder)]
+    where = np.zeros(len(judged), np.int64) if places is None else places[judged]
+    prompts, responses = (_vectors([since[i] for i in judged], side) for side in SIDES)
+    users = _moved(evidence, _OF_USERS) or _asks_otherwise(reference, prompts, where)
+    answers = _answers_otherwise(reference, prompts, responses, where)
+    if users:
+        return "both" if answers else "users"
+    return "model" if answers or _moved(evidence, _OF_RESPONSES) else "unclear"
+
+
+def _moved(evidence: Mapping[str, float], sides: Sequence[str]) -> bool:
+    """Whether a stream of these names, or a signal of these sides, moved."""
+    return any(value >= MOVED for name, value in evidence.items() if name.partition(".")[0] in sides)
+
+
+def _vectors(units: Sequence[Unit], side: str) -> Float32Array:
+    return np.array([unit.vectors[side] for unit in units], np.float32)
+
+
+def _known(reference: Reference, stream: str) -> VectorReference | None:
+    detector = reference.detectors.get(stream)
+    return detector.reference if isinstance(detector, VectorDetector) else None
+
+
+def _asks_otherwise(reference: Reference, prompts: Float32Array, places: IntArray) -> bool:
+    """Whether prompts moved on the whole, or more of them are strange than in the reference."""
+    known = _known(reference, "prompt")
+    if known is None or len(prompts) < FEWEST:
+        return False
+    bins = bins_of(known.strangeness(prompts), known.grid)
+    strange = int((p_values(known.novelty, places, bins, np.full(len(bins), 0.5)) <= STRANGE).sum())
+    expected = STRANGE + 2 * math.sqrt(STRANGE / known.calibration)  # the 5 % point is itself an estimate
+    chance = float(special.bdtrc(strange - 1, len(prompts), expected)) if strange else 1.0
+    return min(chance, _chance(known, prompts, places)) <= USERS_LEVEL
+
+
+def _answers_otherwise(reference: Reference, prompts: Float32Array, responses: Float32Array, places: IntArray) -> bool:
+    """Whether prompts that are like the reference's are answered otherwise."""
+    known, asked = _known(reference, GIVEN), _known(reference, "prompt")
+    if known is None or asked is None or reference.given is None or not len(prompts):
+        return False
+    residuals = reference.given.residual(prompts, responses)
+    like = usable(residuals) & _asked_before(reference.samples["prompt"], asked.features(prompts))
+    return int(like.sum()) >= FEWEST and _chance(known, residuals[like], places[like]) <= MODEL_LEVEL
+
+
+def _asked_before(sample: Float32Array, features: Float32Array) -> NDArray[np.bool_]:
+    """(n,) whether a prompt's tenth nearest of the reference's sample is as near as for most of the sample itself."""
+    directions = sample / np.linalg.norm(sample, axis=1, keepdims=True)
+    among = directions @ directions.T
+    np.fill_diagonal(among, -1)
+    likeness = features @ directions.T / np.linalg.norm(features, axis=1, keepdims=True)
+    return np.asarray(_tenth_largest(likeness) >= np.quantile(_tenth_largest(among), CALIPER))
+
+
+def _tenth_largest(cosines: Float32Array) -> Float32Array:
+    return np.partition(cosines, -NEIGHBOURS, axis=1)[:, -NEIGHBOURS]
+
+
+def _chance(known: VectorReference, vectors: Float32Array, places: IntArray) -> float:
+    """P-value of the mean of these vectors: the statistic of a look, with the plain mean of a window."""
+    difference = (vectors - known.centres[places]).mean(axis=0)
+    shares = np.bincount(places, minlength=len(known.bucket_units)) / len(vectors)
+    variance = 1 / len(vectors) + float((shares**2 / known.bucket_units).sum())
+    statistic = (known.squares(difference[None]) / variance - known.mean) / known.scale
+    return math.exp(pearson3_logsf(statistic, known.skew)[0])

@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check format bench-sdk heads clean
+.PHONY: help install demo up test check format bench-sdk bench-drift bench-drift-quick heads clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,12 @@ heads: $(INSTALLED) ## train the shipped heads anew from ../shared/data (or DATA
 
 bench-sdk: $(INSTALLED) ## what one call of the client costs the service
 	$(BIN)/python benchmarks/sdk_call.py
+
+bench-drift: $(INSTALLED) ## false pages, delays and costs of the drift detector; writes docs/benchmark-drift.md in an hour
+	$(BIN)/python -m benchmarks.drift
+
+bench-drift-quick: $(INSTALLED) ## three minutes of it; fails when the page budget is not held
+	$(BIN)/python -m benchmarks.drift --quick
 
 clean: ## delete data/: everything that `make up` and `make demo` have stored
 	rm -rf data

@@ -20,7 +20,7 @@ import faust
 
 from detectors.encoder import open_encoder
 from detectors.scoring import Scorer
-from detectors.signals import signal_outputs
+from detectors.signals import signal_labels, signal_outputs
 from sinks.notification import Notifier
 from sinks.retraining import Options, build_target
 from streams.agents.chores import Reports, do_chores
@@ -30,10 +30,11 @@ from streams.agents.score import FeedbackStage, ScoreStage
 from streams.agents.watch import WatchStage
 from streams.core.budget import Budget
 from streams.core.rules import Rules
+from streams.core.units import VECTOR_STREAMS
 from streams.engines import Engines
 from streams.publisher import Publisher
 from streams.secret import installation_secret
-from streams.settings import Settings
+from streams.settings import ConfigurationError, Settings
 from streams.worker import Handler, create_worker
 from tocsin.contracts import now
 from tocsin.messages import FEEDBACK, INTERACTIONS, SIGNALS
@@ -122,9 +123,13 @@ async def respond_chores(settings: Settings, around: Surroundings) -> None:
 
 
 def rules_of(settings: Settings) -> Rules:
-    """What the detectors need of the settings; signals are watched on the side on which they are worse."""
+    """What the detectors need of the settings; signals are watched on the side on which they are worse.
+
+    Raises:
+        ConfigurationError: a least effect names a stream, or a segment a field, that there is not.
+    """
     sides: dict[bool | None, Literal["up", "down", "both"]] = {True: "up", False: "down", None: "both"}
-    return Rules(
+    rules = Rules(
         reference_units=settings.watch.reference_units,
         watched={name: sides[output.higher_is_worse] for name, output in signal_outputs().items()},
         budget=Budget(
@@ -137,6 +142,13 @@ def rules_of(settings: Settings) -> Rules:
         least_effect=settings.watch.least_effect,
         least_effects=settings.watch.least_effects,
     )
+    if unknown := sorted(settings.watch.least_effects.keys() - {*VECTOR_STREAMS, *rules.tails}):
+        raise ConfigurationError(f"watch.least_effects: there is no stream {unknown[0]!r}")
+    fields = {*signal_labels(), "template", "model"}
+    if unknown := [name for name in rules.segments if name not in fields and not name.startswith("attribute ")]:
+        known = ", ".join(sorted(fields))
+        raise ConfigurationError(f"watch.segments: {unknown[0]!r} is none of {known}, attribute NAME, attribute *")
+    return rules
 
 
 async def _until_stopped(worker: faust.App) -> None:

@@ -22,6 +22,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print every row as JSON, and write no document")
     parser.add_argument("--report", action="store_true", help="run nothing; report what was run already")
     parser.add_argument("--minutes", type=float, default=58, help="stop after so long; another run does the rest")
+    parser.add_argument("--share", type=float, default=1.0, help="of the runs of every cell; another run does the rest")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes of one thread each")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "tocsin", help="vectors and results")
     parser.add_argument("--out", type=Path, default=Path("docs"), help="where benchmark-drift.md and images/ go")

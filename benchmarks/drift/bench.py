@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import ModuleType
 
 from rich.console import Console
@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks.drift import cost, curves, equal, null, packages, report, shifted, swapped, texts, windows
 from benchmarks.drift.encoded import open_sets
-from benchmarks.drift.ledger import Ledger, Record, Task, version
+from benchmarks.drift.ledger import Cell, Ledger, Record, Task, version
 from benchmarks.drift.work import estimated, work
 
 Families = Mapping[str, ModuleType]
@@ -50,36 +50,38 @@ def bench(options: argparse.Namespace) -> int:
         if "packages" in families and not options.report:
             packages.install(sets.folder)
         left = 0
-        while not left and not options.report and (tasks := _missing(families, ledger, options.quick)):
+        while not left and not options.report and (tasks := _missing(families, ledger, options)):
             minutes = estimated(tasks, ledger, options.workers) / 60
             console.print(f"{len(tasks)} tasks, about {minutes:.0f} minutes" if minutes else f"{len(tasks)} tasks")
             left = work(tasks, ledger, sets, options.workers, began + 60 * options.minutes, progress)
         if left:
-            console.print(f"the time is up: {left} tasks are left to another run, tables have fewer runs than they could")
+            console.print(f"the time is up: {left} tasks are left to another run; until then tables rest on fewer runs")
     if options.quick:
         return _judge(null.rows(ledger, null.quick_cells()), options.json)
     tables = {name: _rows(FAMILIES[name], ledger) for name in (families if options.only else FAMILIES)}
     if options.json:
         _print(tables)
     elif not options.only:
-        report.write(tables, ledger, options.out)
+        report.write(tables, versions["shifted"], options.out)
         console.print(f"{options.out}/benchmark-drift.md is written")
     else:
         report.show(tables)
     return 0
 
 
-def _missing(families: Families, ledger: Ledger, quick: bool) -> list[Task]:
-    """What has to run now; thresholds come before what needs them."""
-    if quick:
-        stages = [null.quick_cells()]
-    else:
-        stages = [equal.prerequisites()] if "equal" in families else []
-        stages.append([cell for module in families.values() for cell in module.cells(ledger)])
-    for cells in stages:
-        if missing := [task for cell in cells for task in cell.tasks() if not ledger.has(task)]:
-            return missing
-    return []
+def _missing(families: Families, ledger: Ledger, options: argparse.Namespace) -> list[Task]:
+    """What has to run now; what thresholds are found by comes before what needs them."""
+    if options.quick:
+        return _of(null.quick_cells(), ledger, 1.0)
+    first = [cell for module in (equal, packages) if module in families.values() for cell in module.prerequisites()]
+    return _of(first, ledger, options.share) or _of(
+        [cell for module in families.values() for cell in module.cells(ledger)], ledger, options.share
+    )
+
+
+def _of(cells: Iterable[Cell], ledger: Ledger, share: float) -> list[Task]:
+    tasks = [task for cell in cells for task in cell.tasks() if task.first == 0 or task.progress <= share]
+    return [task for task in tasks if not ledger.has(task)]
 
 
 def _rows(module: ModuleType, ledger: Ledger) -> list[Record]:

@@ -1,4 +1,4 @@
-"""The sets as vectors of the shipped encoder: encoded once, one set after another, and kept in the cache as bfloat16."""
+"""The sets as vectors of the shipped encoder: encoded once, set by set, and kept in the cache as bfloat16."""
 
 from __future__ import annotations
 

@@ -36,13 +36,13 @@ def calibrating(units: int) -> dict[int, Cell]:
 
 
 def prerequisites() -> list[Cell]:
-    """What must be complete before thresholds are known."""
+    """What thresholds are found by."""
     return [cell for units in SIZES for cell in calibrating(units).values()]
 
 
 def cells(ledger: Ledger) -> list[Cell]:
-    """The shifts at the thresholds found; none before everything is there to find them by."""
-    if not all(ledger.has(task) for cell in prerequisites() for task in cell.tasks()):
+    """The shifts at the thresholds found; none before there is something to find them by."""
+    if not all(ledger.records(cell) for cell in prerequisites()):
         return []
     found = []
     for units in SIZES:

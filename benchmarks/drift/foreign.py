@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ NOTHING_YET = float("-inf")
 def alibi(reference: Float32Array, kind: str) -> Measure:
     """Online MMD or LSDD. Configured for the shortest run length, as an oracle sets the threshold."""
     import torch
-    from alibi_detect.cd import LSDDDriftOnline, MMDDriftOnline
+    from alibi_detect.cd import LSDDDriftOnline, MMDDriftOnline  # type: ignore[import-not-found]
 
     torch.set_num_threads(1)
     detector = {"MMD": MMDDriftOnline, "LSDD": LSDDDriftOnline}[kind](
@@ -55,7 +56,7 @@ def _distances(reference: Float32Array) -> tuple[FloatArray, Callable[[Float32Ar
     return (known - mean) / deviation, lambda stream: (np.linalg.norm(stream - centre, axis=1) - mean) / deviation
 
 
-def _strictest(made: list[Callable[[], Any]], reference: Float32Array) -> Measure:
+def _strictest(made: Sequence[Callable[[], Any]], reference: Float32Array) -> Measure:
     """Of detectors that say yes or no, from lenient to strict; each has seen the reference first."""
     known, distance = _distances(reference)
 
@@ -77,9 +78,9 @@ def _strictest(made: list[Callable[[], Any]], reference: Float32Array) -> Measur
 
 def adwin(reference: Float32Array) -> Measure:
     """Adaptive windows, by their confidence."""
-    from river.drift import ADWIN
+    from river.drift import ADWIN  # type: ignore[import-not-found]
 
-    return _strictest([lambda delta=delta: ADWIN(delta=delta) for delta in np.geomspace(0.5, 1e-9, 20)], reference)
+    return _strictest([partial(ADWIN, delta=delta) for delta in np.geomspace(0.5, 1e-9, 20)], reference)
 
 
 def page_hinkley(reference: Float32Array) -> Measure:
@@ -87,7 +88,7 @@ def page_hinkley(reference: Float32Array) -> Measure:
     from river.drift import PageHinkley
 
     heights = np.geomspace(4, 400, 30)
-    return _strictest([lambda height=height: PageHinkley(threshold=height) for height in heights], reference)
+    return _strictest([partial(PageHinkley, threshold=height) for height in heights], reference)
 
 
 def kswin(reference: Float32Array) -> Measure:
@@ -107,7 +108,7 @@ def kswin(reference: Float32Array) -> Measure:
 
 def frouros(reference: Float32Array, kind: str) -> Measure:
     """The p-value of the incremental Kolmogorov-Smirnov test, or the distance of the streaming MMD."""
-    from frouros.detectors.data_drift.streaming import MMD, IncrementalKSTest
+    from frouros.detectors.data_drift.streaming import MMD, IncrementalKSTest  # type: ignore[import-not-found]
 
     known, distance = _distances(reference)
 

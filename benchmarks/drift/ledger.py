@@ -6,6 +6,7 @@ import ast
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -69,7 +70,10 @@ def version(patterns: Iterable[str], fingerprint: str) -> str:
 
 @cache
 def _code(file: Path) -> str:
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+    text = file.read_text(encoding="utf-8")
+    if file.suffix != ".py":
+        return text
+    tree = ast.parse(text)
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
             node.body = [part for part in node.body if not _is_text(part)] or [ast.Pass()]
@@ -98,7 +102,7 @@ class Ledger:
         if self.file.is_file():
             with self.file.open(encoding="utf-8") as lines:
                 for line in lines:
-                    if line.endswith("\n"):
+                    with suppress(json.JSONDecodeError):
                         self._note(json.loads(line))
 
     def _note(self, row: Record) -> None:

@@ -69,8 +69,13 @@ def quick_cells() -> list[Cell]:
 def run(parameters: Mapping[str, Any], seed: int, sets: Mapping[str, Float32Array]) -> Record:
     """Pages of one reference's streams, for each budget; the streams are the same for all budgets."""
     random = np.random.default_rng((seed, 1))
-    names = {"embeddings": ("vectors",), "scalars": (SCALARS[seed % 3],), "binaries": (RATES[seed % 3],)}
-    watched = [_watched(name, parameters, seed, random, sets) for name in names.get(parameters["kind"], TOGETHER)]
+    names: dict[str, tuple[str | float, ...]] = {
+        "embeddings": ("vectors",),
+        "scalars": (SCALARS[seed % 3],),
+        "binaries": (RATES[seed % 3],),
+        "together": TOGETHER,
+    }
+    watched = [_watched(name, parameters, seed, random, sets) for name in names[parameters["kind"]]]
     units = min(len(one.values) for one in watched)
     length = -(-units // parameters["streams"])
     pages = {
@@ -91,8 +96,7 @@ def _watched(
     units, length = parameters["units"], parameters["streams"] * parameters["length"]
     if name == "vectors":
         drawn = LAWS[parameters["traffic"]](sets, random, units, length)
-        cycle = {} if drawn.reference_buckets is None else {"buckets": drawn.reference_buckets}
-        fitted = reference.fit(drawn.reference, seed=seed, **cycle)
+        fitted = reference.fit(drawn.reference, buckets=drawn.reference_buckets, seed=seed)
         return Watched(VectorDetector(fitted, 1.0), drawn.stream, random.random(len(drawn.stream)), drawn.buckets)
     values = _numbers(name, random, units + length)
     return Watched(RankDetector(rank.fit(values[:units], seed=seed)), values[units:], random.random(length))

@@ -64,11 +64,16 @@ def calibrating(method: str) -> Cell:
     return Cell("packages", {"method": method, "units": UNITS, "streams": streams, "horizon": HORIZON}, seeds, 1)
 
 
+def prerequisites() -> list[Cell]:
+    """What thresholds are found by."""
+    return [calibrating(method) for method in METHODS]
+
+
 def shifted(ledger: Ledger, method: str) -> Cell | None:
     """The shifts at the threshold found; none before it is known, or where the package cannot be had."""
     cell = calibrating(method)
     records = ledger.records(cell)
-    if len(records) < cell.seeds or any("refused" in record for record in records):
+    if not records or any("refused" in record for record in records):
         return None
     threshold = threshold_of([path for record in records for path in record["paths"]], MEAN_TIME)
     parameters = {"method": method, "units": UNITS, "horizon": HORIZON, "changes": list(SHIFTS), "threshold": threshold}
@@ -76,10 +81,10 @@ def shifted(ledger: Ledger, method: str) -> Cell | None:
 
 
 def cells(ledger: Ledger) -> list[Cell]:
-    """Thresholds first, then the shifts; and the time that some take who are too slow for more."""
+    """The shifts where thresholds are known; and the time that some take who are too slow for more."""
     timed = [Cell("packages", {"method": name, "units": UNITS, "timed": True}, 1, 1) for name in TIMED_ONLY]
     later = [cell for method in METHODS if (cell := shifted(ledger, method))]
-    return [*(calibrating(method) for method in METHODS), *later, *timed]
+    return [*prerequisites(), *later, *timed]
 
 
 def run(parameters: Mapping[str, Any], seed: int, sets: Sets) -> Record:

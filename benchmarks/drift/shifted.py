@@ -38,7 +38,8 @@ def cell_of(units: int, per_page: tuple[int, ...], changes: Iterable[str], seeds
 def cells(_: Ledger) -> list[Cell]:
     """Every shift at two budgets and with two sizes of the reference; slow ramps."""
     ramps = [cell_of(10_000, (100_000,), [name], 96, ramp.over + HORIZON) for name, ramp in RAMPS.items()]
-    return [cell_of(10_000, (100_000, 2_000_000), SHIFTS, 192), cell_of(2_500, (100_000, 2_000_000), SHIFTS, 96), *ramps]
+    shifts = [cell_of(units, (100_000, 2_000_000), SHIFTS, seeds) for units, seeds in ((10_000, 192), (2_500, 96))]
+    return shifts + ramps
 
 
 def run(parameters: Mapping[str, Any], seed: int, sets: Mapping[str, Float32Array]) -> Record:

@@ -53,7 +53,7 @@ class Answers:
             case "response_given_prompt":
                 return regression.residual(prompts, responses)
             case "relevance":
-                return np.einsum("nd,nd->n", prompts, responses, dtype=np.float64)
+                return np.asarray(np.einsum("nd,nd->n", prompts, responses, dtype=np.float64))
             case _:
                 return self.lengths[changed][rows]
 

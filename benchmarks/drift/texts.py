@@ -1,7 +1,7 @@
 """The sets of texts, by name.
 
 Data: CLINC150, BANKING77, Schema-Guided Dialogues, Tatoeba, arena-hard, GSM8K as JSON Lines under the directory that
-`TOCSIN_DATA` names, and the conversations of the package `chitchat-dataset`. Where they come from: benchmarks/README.md.
+`TOCSIN_DATA` names, and the conversations of the package `chitchat-dataset`; see benchmarks/README.md.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from benchmarks.drift import texts
 from detectors.drift import Float32Array, IntArray
+from detectors.drift.cycle import Cycle
 from streams.core.units import Repeats, Sessions, Unit
 
 USERS = 20
@@ -23,7 +24,7 @@ BURST, BURST_EVERY = 30, 300
 UNITS_A_DAY = 2_500
 DAY_SECONDS = 86_400.0
 SWINGING = ("travel", "banking")
-BY_DAY, BY_NIGHT = (0.3, 0.1), (0.1, 0.3)
+SHARE, SWING = 0.2, 0.1
 
 Sets = Mapping[str, Float32Array]
 
@@ -44,7 +45,7 @@ Law = Callable[[Sets, np.random.Generator, int, int], Drawn]
 def independent(sets: Sets, random: np.random.Generator, units: int, length: int, pool: str = "assistant") -> Drawn:
     """Each unit by itself."""
     vectors = sets[pool]
-    return Drawn(vectors[random.integers(len(vectors), size=units)], vectors[random.integers(len(vectors), size=length)])
+    return _split(vectors[random.integers(len(vectors), size=units + length)], units)
 
 
 def _split(vectors: Float32Array, units: int) -> Drawn:
@@ -96,20 +97,19 @@ def _retries(without_repeats: bool) -> Law:
 
 
 def _seasonal(in_buckets: bool) -> Law:
-    """Two topics swap their shares every twelve hours; the reference spans several days."""
+    """The shares of two topics swing against each other, a day long; the reference spans several days."""
 
     def law(sets: Sets, random: np.random.Generator, units: int, length: int) -> Drawn:
-        seconds = np.arange(units + length) * (DAY_SECONDS / UNITS_A_DAY)
-        by_day = seconds % DAY_SECONDS < DAY_SECONDS / 2
-        topic = random.random(len(seconds))[:, None] > np.cumsum(np.where(by_day[:, None], BY_DAY, BY_NIGHT), axis=1)
+        seconds = np.arange(units + length, dtype=np.float64) * (DAY_SECONDS / UNITS_A_DAY)
+        swing = SWING * np.sin(2 * np.pi * seconds / DAY_SECONDS)
+        shares = np.stack([SHARE + swing, SHARE - swing], axis=1)
+        topic = random.random(len(seconds))[:, None] > np.cumsum(shares, axis=1)
         domains = texts.domains()
         pools = [*(np.flatnonzero(domains == name) for name in SWINGING), np.flatnonzero(~np.isin(domains, SWINGING))]
         rows = _pick(random, pools, topic.sum(axis=1))
         drawn = _split(sets["assistant"][rows], units)
         if not in_buckets:
             return drawn
-        from detectors.drift.cycle import Cycle
-
         cycle = Cycle.fit(seconds[:units])
         return Drawn(drawn.reference, drawn.stream, cycle.bucket(seconds[:units]), cycle.bucket(seconds[units:]))
 

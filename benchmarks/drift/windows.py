@@ -73,9 +73,7 @@ class Measures:
     What a unit contributes by itself is a table over the rows of the sets, made once.
     """
 
-    def __init__(
-        self, reference: Float32Array, sets: Mapping[str, Float32Array], random: np.random.Generator
-    ) -> None:
+    def __init__(self, reference: Float32Array, sets: Mapping[str, Float32Array], random: np.random.Generator) -> None:
         self._centre = reference.mean(axis=0)
         sample = reference[random.integers(len(reference), size=(2, 2_000))]
         squares = np.sum((sample[0] - sample[1]) ** 2, axis=1)
@@ -86,9 +84,8 @@ class Measures:
         weights = random.normal(size=(reference.shape[1], FEATURES)) * math.sqrt(2 * float(self._gamma))
         phases = random.random(FEATURES) * 2 * math.pi
         self._features = {
-            name: np.cos(vectors @ weights.astype(np.float32) + phases.astype(np.float32)) * np.float32(
-                math.sqrt(2 / FEATURES)
-            )
+            name: np.cos(vectors @ weights.astype(np.float32) + phases.astype(np.float32))
+            * np.float32(math.sqrt(2 / FEATURES))
             for name, vectors in sets.items()
         }
         self._start = np.cos(reference @ weights + phases).mean(axis=0) * math.sqrt(2 / FEATURES)
@@ -114,7 +111,7 @@ class Measures:
     def _mean_distance(self, vectors: Float32Array, window: int) -> FloatArray:
         sums = np.cumsum(vectors - self._centre, axis=0, dtype=np.float64)
         sums[window:] -= sums[:-window].copy()
-        found = np.sqrt(np.einsum("nd,nd->n", sums, sums)) / window
+        found: FloatArray = np.sqrt(np.einsum("nd,nd->n", sums, sums)) / window
         found[: window - 1] = -np.inf
         return found
 
@@ -131,7 +128,7 @@ class Measures:
         for sign, rate in ((1, NEWMA_RATIO * slow), (-1, slow)):
             start = ((1 - rate) * self._start)[None]
             difference += sign * lfilter([rate], [1, rate - 1], features, axis=0, zi=start)[0]
-        return np.sqrt(np.einsum("nd,nd->n", difference, difference))
+        return np.asarray(np.sqrt(np.einsum("nd,nd->n", difference, difference)))
 
 
 def _pairs(vectors: Float32Array, gamma: np.float32) -> dict[int, FloatArray]:

@@ -12,6 +12,7 @@ from dashboards.web.words import (
     capital,
     event_words,
     figure,
+    number,
     quantity_words,
     relative,
     segment_words,
@@ -35,7 +36,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Topic:
-    """A cluster of the traffic whose share changed, with an interaction of now in it, if there is one and it is kept."""
+    """A cluster of the traffic whose share changed, with an interaction of now if there is one and it is kept."""
 
     shift: ClusterShift
     text: Row | None
@@ -99,7 +100,7 @@ class Incident:
 
     @property
     def segments(self) -> tuple[SegmentEvidence, ...]:
-        """Segments of the traffic, most evidence of the first page's stream first; the whole application is named ""."""
+        """Segments of the traffic, most evidence of the first page's stream first; "" is the whole application."""
         return tuple(sorted(self.first.segments, key=lambda one: -one.evidence)) if self.first else ()
 
     @property
@@ -112,7 +113,8 @@ class Incident:
         names = ", ".join(segment_words(one.segment) for one in carriers[:_MOST_NAMED])
         more = f" and {len(carriers) - _MOST_NAMED} more" if len(carriers) > _MOST_NAMED else ""
         only = "Only in " if others and len(carriers) == 1 else "In "
-        return f"{only}{names}{more}{f'; not in {others} other segments' if others else ''}."
+        still = f"; not in {number(others, 'other segment')}" if others else ""
+        return f"{only}{names}{more}{still}."
 
 
 def headline(page: Page) -> str:

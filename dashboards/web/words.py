@@ -43,9 +43,9 @@ STREAMS: Mapping[str, str] = {
 }
 
 WHO: Mapping[str, str] = {
-    "users": "Users ask other things; the model answers as before.",
-    "model": "The model answers differently; users ask as before.",
-    "both": "Users ask other things, and the model answers differently too.",
+    "users": "Users ask other things; what is asked as before is answered as before.",
+    "model": "Users ask as before; the model answers differently.",
+    "both": "Users ask other things, and what is asked as before is answered differently too.",
     "unclear": "Not clear yet whether users or the model changed.",
 }
 """What a page's attribution means."""

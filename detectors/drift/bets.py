@@ -1,76 +1,63 @@
-"""Bets on ranks that are uniform while nothing changes.
+"""Bets on the values of a signal: what each pays for a value, by the value's place in the reference.
 
-A bet (A, theta) multiplies its capital by 1 - theta + (theta / A) * 1{rank in its tail of size A}: a factor of
-expectation one, so that capital grows on average by nothing but its inflow until something changes.
+A bet is a density over that place which a change of one kind would give: a shift of the mean, more outliers on one
+side, a wider or narrower spread. It sees places and no sizes, so that no distribution needs a case of its own, and
+within a bin it pays the bin's average, so that a value which is half of all values is one outcome and not a gamble.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Literal
 
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+from detectors.drift import FloatArray
+
 Tails = Literal["up", "down", "both"]
+"""On which side harm lies."""
+
+SHIFTS = (0.2, 0.5, 1.2)
+"""Of the mean of normal places, in standard deviations; a factor of 2.5 between them costs a sixth of the growth."""
+OUTLIERS = ((0.02, 0.1), (0.1, 0.1))
+"""(share, shape): so many of the units are outliers, whose distance p from the end is spread as p ** shape."""
+SPREADS = (1.3, 0.75)
+"""Factors of the standard deviation of normal places."""
+
+Distribution = Callable[[FloatArray], FloatArray]
 
 
-@dataclass(frozen=True)
-class Bets:
-    """Bets (A, theta) on the upper tail, the lower tail, or each of them on both."""
-
-    levels: tuple[tuple[float, float], ...]
-    tails: Tails = "both"
-    lose: tuple[float, ...] = field(init=False)
-    win: tuple[float, ...] = field(init=False)
-    low: tuple[float, ...] = field(init=False)
-    high: tuple[float, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        sides = {"up": (True,), "down": (False,), "both": (True, False)}[self.tails]
-        bets = [(up, size, theta) for up in sides for size, theta in self.levels]
-        object.__setattr__(self, "lose", tuple(1 - theta for _, _, theta in bets))
-        object.__setattr__(self, "win", tuple(1 - theta + theta / size for _, size, theta in bets))
-        object.__setattr__(self, "high", tuple(1 - size if up else 2.0 for up, size, _ in bets))
-        object.__setattr__(self, "low", tuple(-1.0 if up else size for up, size, _ in bets))
-
-    def __len__(self) -> int:
-        return len(self.lose)
-
-    def factors(self, rank: float) -> list[float]:
-        """(bets,) what each bet's capital is multiplied by."""
-        return [
-            win if rank > high or rank < low else lose
-            for win, lose, high, low in zip(self.win, self.lose, self.high, self.low, strict=True)
-        ]
+def _shift(size: float) -> Distribution:
+    return lambda place: np.asarray(ndtr(ndtri(place) - size))
 
 
-@dataclass
-class Capital:
-    """Capital of a lane's bets, in pages, with the times it was put in; lives for one batch."""
+def _outliers(share: float, shape: float) -> Distribution:
+    return lambda place: (1 - share) * place + share * (1 - (1 - place) ** shape)
 
-    capital: list[float]
-    start: list[float]
 
-    @classmethod
-    def empty(cls, bets: int) -> Capital:
-        """No capital."""
-        return cls([0.0] * bets, [0.0] * bets)
+def _spread(factor: float) -> Distribution:
+    return lambda place: np.asarray(ndtr(ndtri(place) / factor))
 
-    @property
-    def total(self) -> float:
-        """Pages that the evidence is worth; 1 is a page."""
-        return sum(self.capital)
 
-    def bet(self, bets: Bets, rank: float, inflow: float, unit: int, discount: float, latched: bool) -> None:
-        """Put the inflow in evenly, then bet everything on one rank; the sum of a latched lane stays at 1 at most."""
-        share = inflow / len(bets)
-        for k, factor in enumerate(bets.factors(rank)):
-            factor *= discount
-            self.capital[k] = (self.capital[k] + share) * factor
-            self.start[k] = (self.start[k] + share * unit) * factor
-        if latched and (total := self.total) > 1:
-            self.capital = [part / total for part in self.capital]
-            self.start = [part / total for part in self.start]
+def _mirrored(bet: Distribution) -> Distribution:
+    return lambda place: 1 - bet(1 - place)
 
-    def age(self, unit: int) -> int:
-        """Units since the capital of the best bet was put in, on average: the estimated beginning."""
-        best = max(range(len(self.capital)), key=self.capital.__getitem__)
-        return max(1, round(unit - self.start[best] / self.capital[best]) + 1) if self.capital[best] > 0 else 1
+
+def payoffs(shares: FloatArray, tails: Tails) -> FloatArray:
+    """What each bet pays in each bin, before it is set against the average pay.
+
+    Args:
+        shares: (bins,) of the reference in each bin, from the lowest values to the highest; they sum to 1.
+        tails: bets on one side are about the mean and outliers there; on both, about the spread too.
+
+    Returns:
+        (bins, bets), none negative.
+    """
+    up = [_shift(size) for size in SHIFTS] + [_outliers(*kind) for kind in OUTLIERS]
+    down = [_mirrored(bet) for bet in up]
+    bets = {"up": up, "down": down, "both": up + down + [_spread(factor) for factor in SPREADS]}[tails]
+    ends = np.minimum(np.concatenate([[0.0], np.cumsum(shares)]), 1)
+    ends[-1] = 1
+    mass = np.stack([np.diff(bet(ends)) for bet in bets], axis=1)
+    return np.asarray(mass / np.diff(ends)[:, None])

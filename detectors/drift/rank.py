@@ -1,24 +1,34 @@
-"""The detector of a signal: bets on the conformal rank of each value among all values before it. Exact.
+"""The detector of a signal: bets on where its values lie among the reference's. For numbers, counts and rates alike.
 
-Edges come from a third of the reference, counts from the rest and from the stream itself; ties are broken by the unit's
-own uniform number. Under exchangeability the ranks are independent and uniform, whatever the signal's distribution, so
-that constant, discrete and binary signals need no case of their own.
+A bet multiplies its capital by what it pays for a value over what it pays on average for all units so far, the
+calibration part's and this one included. While units are exchangeable, that factor is one on average, whatever the
+signal's distribution, and so is the product over any stretch of units: capital grows by its inflow and nothing else.
+That stopping at a page gains nothing either is exact for bets whose pay is normal, and measured for the others.
+
+Sources: conformal e-testing (Vovk, Nouretdinov, Gammerman, arXiv 2006.02329); e-detectors (arXiv 2203.03532).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.drift import CALM, Alarm, Batch, FloatArray, ReferenceRefused
-from detectors.drift.bets import Bets, Capital, Tails
+from detectors.drift import CALM, Alarm, Batch, FloatArray, IntArray, ReferenceRefused
+from detectors.drift.bets import Tails, payoffs
+from detectors.drift.capital import Capital, alike, stakes
 from detectors.drift.reference import FIT_SHARE, LEAST_UNITS
 
-EDGES = 512
-LEVELS = ((0.005, 0.03), (0.02, 0.1), (0.1, 0.2), (0.3, 0.3))
+QUANTILES = 64
+TAIL_QUANTILES = 7  # beyond the outermost of them on each side, down to one unit of the fit part
+BEYOND = 3  # units of the fit part that each end gets on top: rarer ends would pay more than they are known for
+BURN = 10.0  # inflows that capital loses in the time of one: a signal that stands still never holds a tenth of a page
+FARTHEST = 1e6  # deviations; a value beyond counts as one there
+
+NumberT = TypeVar("NumberT", np.int64, np.float64)
 
 
 @dataclass(frozen=True)
@@ -27,121 +37,234 @@ class RankReference:
 
     Attributes:
         units: N, how many values were fitted.
-        edges: (k,) distinct quantiles of the fit part and one below them, k <= 513; bin j: edges[j-1] < x <= edges[j].
-        counts: (k + 1,) calibration values in each bin.
-        rate: share of non-zero values if the fit part holds only 0 and 1, else -1.
+        edges: (k,) distinct quantiles of the fit part and one below them, k <= 80; bin j: edges[j-1] < x <= edges[j].
+        shares: (k + 1,) of the fit part in each bin; what is beyond all that was seen is there too.
+        counts: (buckets, k + 1) calibration values in each bin.
+        rate: share of ones if all values are 0 or 1, else -1.
         mean: of all N values.
         deviation: standard deviation of all N values.
+        bucket_means: (buckets,) mean of the values in each bucket of the traffic's cycle.
     """
 
     units: int
     edges: FloatArray
-    counts: NDArray[np.int64]
+    shares: FloatArray
+    counts: IntArray
     rate: float
     mean: float
     deviation: float
+    bucket_means: FloatArray
+
+    def excess(self, values: FloatArray, buckets: IntArray) -> FloatArray:
+        """(n,) values less the reference's mean: as they are for a rate, else in standard deviations."""
+        unit = max(self.deviation, abs(self.mean) * 1e-9, np.finfo(np.float64).tiny) if self.rate < 0 else 1.0
+        with np.errstate(over="ignore"):
+            excess = (values - self.bucket_means[buckets]) / unit
+        return np.minimum(np.maximum(excess, -FARTHEST), FARTHEST)
 
 
-def fit(values: FloatArray, *, seed: int = 0) -> RankReference:
-    """Fit the reference of a signal from (N,) values; those that are not finite are left out.
+def fit(values: FloatArray, *, buckets: IntArray | None = None, seed: int = 0) -> RankReference:
+    """Fit the reference of a signal; takes milliseconds.
+
+    Args:
+        values: (N,) accepted values; those that are not finite are left out.
+        buckets: (N,) place of each in the traffic's cycle (`cycle.Cycle`); none: there is one place.
+        seed: of the random split.
 
     Raises:
         ReferenceRefused: fewer than 2,000 finite values.
     """
-    finite = np.asarray(values, np.float64)[np.isfinite(values)]
+    known = np.isfinite(values)
+    finite = np.asarray(values, np.float64)[known]
     if len(finite) < LEAST_UNITS:
         raise ReferenceRefused(f"a reference needs {LEAST_UNITS} finite values at least, there are {len(finite)}")
-    shuffled = finite[np.random.default_rng(seed).permutation(len(finite))]
-    cut = int(FIT_SHARE * len(shuffled))
-    quantiles = np.quantile(shuffled[:cut], np.linspace(0, 1, EDGES))
-    edges = np.unique([np.nextafter(quantiles[0], -np.inf), *quantiles])  # what is below all that was seen stands alone
-    binary = bool(np.isin(shuffled[:cut], (0, 1)).all())
+    places = np.zeros(len(finite), np.int64) if buckets is None else np.asarray(buckets)[known]
+    order = np.random.default_rng(seed).permutation(len(finite))
+    fitted, rest = np.split(order, [int(FIT_SHARE * len(finite))])
+    edges = _edges(finite[fitted])
+    shares = np.bincount(np.searchsorted(edges, finite[fitted]), minlength=len(edges) + 1).astype(np.float64)
+    shares[[0, -1]] += BEYOND
+    counts = np.zeros((1 if buckets is None else int(np.max(buckets)) + 1, len(edges) + 1), np.int64)
+    np.add.at(counts, (places[rest], np.searchsorted(edges, finite[rest])), 1)
+    mean, deviation = _moments(finite)
     return RankReference(
         units=len(finite),
         edges=edges,
-        counts=np.bincount(np.searchsorted(edges, shuffled[cut:]), minlength=len(edges) + 1),
-        rate=float(shuffled[:cut].mean()) if binary else -1.0,
-        mean=float(finite.mean()),
-        deviation=float(finite.std()),
+        shares=shares / shares.sum(),
+        counts=counts,
+        rate=mean if np.isin(finite, (0, 1)).all() else -1.0,
+        mean=mean,
+        deviation=deviation,
+        bucket_means=np.array([_moments(finite[places == b])[0] if b in places else mean for b in range(len(counts))]),
     )
+
+
+def _edges(values: FloatArray) -> FloatArray:
+    tail = np.geomspace(1 / len(values), 1 / QUANTILES, TAIL_QUANTILES, endpoint=False)
+    levels = np.concatenate([[0.0], tail, np.arange(1, QUANTILES) / QUANTILES, 1 - tail, [1.0]])
+    quantiles = np.unique(np.quantile(values, levels, method="lower"))
+    with np.errstate(over="ignore"):
+        below = np.nextafter(quantiles[:1], -np.inf)
+    return np.concatenate([below, quantiles])
+
+
+def _moments(values: FloatArray) -> tuple[float, float]:
+    """Mean and standard deviation; they stay finite up to the largest numbers."""
+    size = float(np.abs(values).max()) or 1.0
+    return float((values / size).mean() * size), float((values / size).std() * size)
 
 
 @dataclass(frozen=True)
 class RankState:
-    """A signal's stream after some units; 2 to 6 kB.
+    """A signal's stream after some units; 400 bytes for one bucket.
 
     Attributes:
         units: values since the start.
-        counts: (k + 1,) all values seen, the calibration part's included.
-        capital: (bets,) in pages.
+        seen: (buckets,) all values seen, the calibration part's included.
+        paid: (buckets, bets) what each bet pays for all of them together.
+        capital: (bets,) in pages, 1 at most in all.
         capital_start: (bets,) capital times the unit it was put in at.
+        capital_excess: (bets,) capital times `excess` before it was put in.
+        excess: sum of the values' excess over the reference's mean since the start.
         latched: a page went out and is not dealt with.
         calm: consecutive units whose evidence stayed under a tenth.
     """
 
     units: int
-    counts: NDArray[np.int64]
+    seen: IntArray
+    paid: FloatArray
     capital: FloatArray
     capital_start: FloatArray
+    capital_excess: FloatArray
+    excess: float
     latched: bool
     calm: int
 
 
 @dataclass(frozen=True)
+class _Units:
+    """Consecutive usable units of a batch: rows of it, what the bets pay, buckets, excess over the mean, inflow."""
+
+    rows: IntArray
+    pays: FloatArray
+    buckets: IntArray
+    excess: FloatArray
+    inflow: FloatArray
+
+    def after(self, taken: int) -> _Units:
+        """Those that follow the first ones."""
+        return _Units(*(getattr(self, each.name)[taken:] for each in fields(self)))
+
+
+@dataclass(frozen=True)
 class RankDetector:
-    """Bets on the ranks of one signal, on the tails that mean harm."""
+    """Bets on the values of one signal, on the side that means harm.
+
+    Attributes:
+        reference: the accepted values.
+        tails: the side.
+        least_effect: no page while the mean since the estimated beginning differs by less from the reference's, in
+            standard deviations, or for a rate as it is; 0: every change counts, also one that moves no mean.
+    """
 
     reference: RankReference
     tails: Tails = "both"
+    least_effect: float = 0.0
 
     @cached_property
-    def bets(self) -> Bets:
-        """Fixed tails; for a rate, tails of about its own size, where a single bet says most."""
-        rate = self.reference.rate
-        if rate < 0:
-            return Bets(LEVELS, self.tails)
-        size = min(max(rate, 1 / (FIT_SHARE * self.reference.units)), 0.5)
-        return Bets(tuple((size, theta) for theta in (size, min(2 * size, 0.4), min(8 * size, 0.6))), self.tails)
+    def payoffs(self) -> FloatArray:
+        """(k + 1, bets) what each bet pays in each bin."""
+        return payoffs(self.reference.shares, self.tails)
 
     def start(self) -> RankState:
         """No evidence; only the calibration part has been seen."""
-        nothing = np.zeros(len(self.bets))
-        return RankState(0, self.reference.counts.copy(), nothing, nothing.copy(), latched=False, calm=0)
+        counts = self.reference.counts
+        return self._without_evidence(counts.sum(axis=1), counts @ self.payoffs)
 
     def update(self, state: RankState, batch: Batch) -> tuple[RankState, list[Alarm]]:
-        """See `Detector.update`; `batch.values` is (n,)."""
-        usable = np.flatnonzero(np.isfinite(batch.values))
-        bins = np.searchsorted(self.reference.edges, batch.values[usable])
-        counts = state.counts.copy()
-        capital = Capital(state.capital.tolist(), state.capital_start.tolist())
-        units, latched, calm, alarms = state.units, state.latched, state.calm, list[Alarm]()
-        seen = int(counts.sum())
-        for bin_, index in zip(bins, usable, strict=True):
-            units += 1
-            below, here = int(counts[:bin_].sum()), int(counts[bin_])
-            rank = (below + float(batch.uniforms[index]) * (here + 1)) / (seen + 1)
-            if not latched:  # what follows a page is not accepted traffic
-                counts[bin_] += 1
-                seen += 1
-            inflow = float(batch.inflow[index])
-            capital.bet(self.bets, rank, inflow, units, 1.0, latched)
-            if capital.total >= 1 and not latched:
-                latched = True
-                alarms.append(Alarm(int(index), units, "rank", capital.total, inflow, capital.age(units)))
-            calm = calm + 1 if capital.total < CALM else 0
-            if latched and calm >= self.reference.units:
-                units, latched, calm, capital = 0, False, 0, Capital.empty(len(self.bets))
-        after = replace(
-            state,
-            units=units,
-            counts=counts,
-            capital=np.asarray(capital.capital),
-            capital_start=np.asarray(capital.start),
-            latched=latched,
-            calm=calm,
-        )
-        return after, alarms
+        """See `Detector.update`; `batch.values` is (n,).
+
+        Raises:
+            ValueError: a bucket that the reference does not have.
+        """
+        units, alarms = self._units(batch), list[Alarm]()
+        while len(units.rows):
+            state, taken, alarm = self._bet(state, units)
+            units = units.after(taken)
+            alarms += [alarm] if alarm else []
+        return state, alarms
 
     def read(self, state: RankState) -> float:
         """Capital in pages, at most 1."""
         return min(1.0, float(state.capital.sum()))
+
+    def _without_evidence(self, seen: IntArray, paid: FloatArray) -> RankState:
+        none = np.zeros(paid.shape[1])
+        return RankState(0, seen, paid, none, none.copy(), none.copy(), excess=0.0, latched=False, calm=0)
+
+    def _units(self, batch: Batch) -> _Units:
+        values, known = np.asarray(batch.values, np.float64), len(self.reference.counts)
+        buckets = np.zeros(len(values), np.int64) if batch.buckets is None else batch.buckets
+        if batch.buckets is not None and len(buckets) and not 0 <= buckets.min() <= buckets.max() < known:
+            raise ValueError(f"buckets from {buckets.min()} to {buckets.max()}: the reference has 0 to {known - 1}")
+        rows = np.flatnonzero(np.isfinite(values))
+        values, buckets = values[rows], buckets[rows]
+        pays = self.payoffs[np.searchsorted(self.reference.edges, values)]
+        return _Units(rows, pays, buckets, self.reference.excess(values, buckets), batch.inflow[rows])
+
+    def _bet(self, state: RankState, units: _Units) -> tuple[RankState, int, Alarm | None]:
+        """Bet until the stream is latched or armed again: the state then, how many units that took, and the page."""
+        seen, paid = self._seen(state, units)
+        factors = units.pays * seen[:, None] / paid * np.maximum(1 - BURN * units.inflow, 0)[:, None]
+        entries = np.empty((len(seen) + 1, 2))
+        entries[:, 0] = np.arange(state.units + 1, state.units + len(entries) + 1)
+        entries[:, 1] = np.add.accumulate(np.concatenate([[state.excess], units.excess]))
+        held = Capital(np.concatenate([state.capital, state.capital_start, state.capital_excess]))
+        latched, calm, alarm, taken = state.latched, state.calm, None, 0
+        for stake, factor in zip(stakes(units.inflow, entries[:-1], paid.shape[1]), alike(factors), strict=True):
+            total, taken = held.bet(stake, factor), taken + 1
+            calm = calm + 1 if total < CALM else 0
+            if latched and calm >= self.reference.units:
+                return self._without_evidence(state.seen, state.paid), taken, None
+            if total >= 1:
+                age, effect = held.change(total, entries[taken])
+                held.hold(total, entries[taken])
+                if not latched and effect >= self.least_effect:
+                    row, inflow = int(units.rows[taken - 1]), float(units.inflow[taken - 1])
+                    alarm, latched = Alarm(row, state.units + taken, "rank", total, inflow, age, effect), True
+                    break
+        capital, capital_start, capital_excess = held.rows
+        after = RankState(
+            units=state.units + taken,
+            seen=_after(state.seen, seen[:taken], units.buckets),
+            paid=_after(state.paid, paid[:taken], units.buckets),
+            capital=capital,
+            capital_start=capital_start,
+            capital_excess=capital_excess,
+            excess=float(entries[taken, 1]),
+            latched=latched,
+            calm=calm,
+        )
+        return after, taken, alarm
+
+    def _seen(self, state: RankState, units: _Units) -> tuple[IntArray, FloatArray]:
+        """(n,) values and (n, bets) their pay, each unit's bucket alone, all before it and itself.
+
+        What follows a page is not accepted traffic, and is compared with what came before it.
+        """
+        if state.latched:
+            return state.seen[units.buckets], state.paid[units.buckets]
+        seen, paid = np.empty(len(units.rows), np.int64), np.empty_like(units.pays)
+        for bucket in set(units.buckets.tolist()):
+            here = np.flatnonzero(units.buckets == bucket)
+            seen[here] = np.arange(1, len(here) + 1) + state.seen[bucket]
+            paid[here] = np.add.accumulate(np.concatenate([state.paid[bucket : bucket + 1], units.pays[here]]))[1:]
+        return seen, paid
+
+
+def _after(sums: NDArray[NumberT], running: NDArray[NumberT], buckets: IntArray) -> NDArray[NumberT]:
+    """The sums of all buckets, given after each unit that of its own bucket."""
+    after = sums.copy()
+    for bucket in set(buckets[: len(running)].tolist()):
+        after[bucket] = running[np.flatnonzero(buckets[: len(running)] == bucket)[-1]]
+    return after

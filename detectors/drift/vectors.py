@@ -150,12 +150,22 @@ class VectorDetector:
 
     def read(self, state: VectorState) -> float:
         """The larger of the novelty capital and the evidence of the moving means at their last stakes, at most 1."""
-        looks = [min(0.0, self._gap(j, *self._now(state, j), float(state.stakes[j]))) for j in range(len(SCALES))]
-        return min(1.0, max(float(state.book[novelty.CAPITAL].sum()), math.exp(max(looks))))
+        levels = np.log(np.maximum(LOOKS_SHARE / len(SCALES) * state.stakes, 1e-300))
+        looks = float((levels - self.log_p_values(state)).max()) if state.stakes.any() else -math.inf
+        return min(1.0, max(float(state.book[novelty.CAPITAL].sum()), math.exp(min(0.0, looks))))
+
+    def log_p_values(self, state: VectorState) -> FloatArray:
+        """(scales,) log p-values of the moving means as they stand."""
+        scales = np.arange(len(SCALES))
+        rows, variance = self._look(state, state.means, np.full(len(SCALES), max(1, state.units // BLOCK)), scales)
+        squares = np.array([self.reference.exact_square(row) for row in rows])
+        return self._log_p(scales, squares, variance)
 
     def direction(self, state: VectorState, scale: int) -> Float32Array:
         """(d,) direction of the change at this scale: units whose dot product with it is large speak for it."""
-        row, _ = self._now(state, SCALES.index(scale))
+        j = SCALES.index(scale)
+        blocks = np.array([max(1, state.units // BLOCK)])
+        row = self._look(state, state.means[j : j + 1], blocks, np.array([j]))[0][0]
         axes, weights = self.reference.axes[:, :-1], self.reference.weights - self.reference.rest
         return np.asarray(self.reference.rest * row + (row @ axes * weights) @ axes.T, np.float32)
 
@@ -233,11 +243,6 @@ class VectorDetector:
         variance = VARIANCES[np.minimum(blocks, len(VARIANCES) - 1), scales] + (weights**2 / counted).sum(axis=1)
         rows = means[:, :d]
         return (rows - weights.sum(axis=1)[:, None] * state.shift if state.grown else rows), variance
-
-    def _now(self, state: VectorState, j: int) -> tuple[Float32Array, float]:
-        blocks = np.array([max(1, state.units // BLOCK)])
-        rows, variance = self._look(state, state.means[j : j + 1], blocks, np.array([j]))
-        return rows[0], float(variance[0])
 
     # -- evidence --------------------------------------------------------------------------------------------------
 

@@ -7,8 +7,8 @@ speak for the model only while prompts stay as they were.
 The trap: a regression says little about prompts unlike those that it was fitted on, so that a new topic moves the
 residuals of a model that stayed as it was, often further than a new model does (.36 standard deviations where refusals
 are new, .05 for a new version of the same model). Neither evidence nor effect sizes of the two streams tell these cases
-apart. Hence only prompts that lie as close to the reference's as these to each other speak about the model: matching
-with a caliper (Cochran and Rubin, Sankhya A 35, 1973).
+apart. Hence only prompts that lie as close to the reference's as these to each other speak about the model (matching
+with a caliper: Cochran and Rubin, Sankhya A 35, 1973), and their answers are compared with those of their own cluster.
 
 A page comes as soon as one stream is sure, when others may hold little evidence yet. Therefore prompts and residuals of
 the units since the estimated beginning are tested once, at a level of their own: they did not choose that window.
@@ -24,12 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from detectors.drift import Float32Array, IntArray
+from detectors.drift import Float32Array, FloatArray, IntArray
 from detectors.drift.novelty import p_values
 from detectors.drift.reference import VectorReference, bins_of
 from detectors.drift.tail import pearson3_logsf
 from detectors.drift.usable import usable
 from detectors.drift.vectors import VectorDetector
+from streams.core.answers import Answers
 from streams.core.reference import Reference
 from streams.core.units import GIVEN, SIDES, Unit, is_judged
 
@@ -50,7 +51,11 @@ _OF_RESPONSES = ("response", GIVEN, "refusal", "relevance", "language_mismatch",
 
 
 def attribute(
-    reference: Reference, evidence: Mapping[str, float], since: Sequence[Unit], places: IntArray | None = None
+    reference: Reference,
+    answers: Answers | None,
+    evidence: Mapping[str, float],
+    since: Sequence[Unit],
+    places: IntArray | None = None,
 ) -> Attribution:
     """Say who changed.
 
@@ -60,6 +65,7 @@ def attribute(
 
     Args:
         reference: what the units are compared with.
+        answers: how its prompts were answered; none: responses given their prompts are not watched.
         evidence: of every stream, from 0 to 1.
         since: units since the estimated beginning; too few say little, sixteen are a good least.
         places: (n,) of each unit in the cycle of the traffic; none: there is one place.
@@ -68,10 +74,10 @@ def attribute(
     where = np.zeros(len(judged), np.int64) if places is None else places[judged]
     prompts, responses = (_vectors([since[i] for i in judged], side) for side in SIDES)
     users = _moved(evidence, _OF_USERS) or _asks_otherwise(reference, prompts, where)
-    answers = _answers_otherwise(reference, prompts, responses, where)
+    model = answers is not None and _answers_otherwise(reference, answers, prompts, responses)
     if users:
-        return "both" if answers else "users"
-    return "model" if answers or _moved(evidence, _OF_RESPONSES) else "unclear"
+        return "both" if model else "users"
+    return "model" if model or _moved(evidence, _OF_RESPONSES) else "unclear"
 
 
 def _moved(evidence: Mapping[str, float], sides: Sequence[str]) -> bool:
@@ -97,17 +103,21 @@ def _asks_otherwise(reference: Reference, prompts: Float32Array, places: IntArra
     strange = int((p_values(known.novelty, places, bins, np.full(len(bins), 0.5)) <= STRANGE).sum())
     expected = STRANGE + 2 * math.sqrt(STRANGE / known.calibration)  # the 5 % point is itself an estimate
     chance = float(special.bdtrc(strange - 1, len(prompts), expected)) if strange else 1.0
-    return min(chance, _chance(known, prompts, places)) <= USERS_LEVEL
+    shares = np.bincount(places, minlength=len(known.bucket_units)) / len(prompts)
+    variance = 1 / len(prompts) + float((shares**2 / known.bucket_units).sum())
+    moved = _chance(known, (prompts - known.centres[places]).mean(axis=0), variance)
+    return min(chance, moved) <= USERS_LEVEL
 
 
-def _answers_otherwise(reference: Reference, prompts: Float32Array, responses: Float32Array, places: IntArray) -> bool:
-    """Whether prompts that are like the reference's are answered otherwise."""
+def _answers_otherwise(reference: Reference, answers: Answers, prompts: Float32Array, responses: Float32Array) -> bool:
+    """Whether prompts that are like the reference's are answered otherwise than those."""
     known, asked = _known(reference, GIVEN), _known(reference, "prompt")
     if known is None or asked is None or reference.given is None or not len(prompts):
         return False
     residuals = reference.given.residual(prompts, responses)
     like = usable(residuals) & _asked_before(reference.samples["prompt"], asked.features(prompts))
-    return int(like.sum()) >= FEWEST and _chance(known, residuals[like], places[like]) <= MODEL_LEVEL
+    difference, variance, n = answers.shift(asked.nearest(prompts[like]), residuals[like])
+    return n >= FEWEST and _chance(known, difference, variance) <= MODEL_LEVEL
 
 
 def _asked_before(sample: Float32Array, features: Float32Array) -> NDArray[np.bool_]:
@@ -123,10 +133,7 @@ def _tenth_largest(cosines: Float32Array) -> Float32Array:
     return np.partition(cosines, -NEIGHBOURS, axis=1)[:, -NEIGHBOURS]
 
 
-def _chance(known: VectorReference, vectors: Float32Array, places: IntArray) -> float:
-    """P-value of the mean of these vectors: the statistic of a look, with the plain mean of a window."""
-    difference = (vectors - known.centres[places]).mean(axis=0)
-    shares = np.bincount(places, minlength=len(known.bucket_units)) / len(vectors)
-    variance = 1 / len(vectors) + float((shares**2 / known.bucket_units).sum())
-    statistic = (known.squares(difference[None]) / variance - known.mean) / known.scale
-    return math.exp(pearson3_logsf(statistic, known.skew)[0])
+def _chance(known: VectorReference, difference: Float32Array | FloatArray, variance: float) -> float:
+    """P-value of a (d,) mean difference whose variance is so much of one unit's: the statistic of a look."""
+    squares = known.squares(np.asarray(difference, np.float32)[None])
+    return math.exp(pearson3_logsf((squares / variance - known.mean) / known.scale, known.skew)[0])

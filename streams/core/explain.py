@@ -168,7 +168,8 @@ def clusters_of(reference: Reference, stream: str, since: Sequence[Unit]) -> lis
     known, vectors = detector.reference, np.array([unit.vectors[side] for unit in units], np.float32)
     nearest, strangeness = known.nearest(vectors), known.strangeness(vectors)
     counts, expected = np.bincount(nearest, minlength=len(known.occupancy)), known.occupancy * len(units)
-    moved = np.flatnonzero(np.abs(counts - expected) > BEYOND_NOISE * np.sqrt(expected + 1))
+    noise = np.sqrt(expected * (1 + len(units) / known.calibration) + 1)  # of the reference's own count, too
+    moved = np.flatnonzero(np.abs(counts - expected) > BEYOND_NOISE * noise)
     largest = moved[np.argsort(-np.abs(counts - expected)[moved], kind="stable")[:CLUSTERS]]
     members = {int(k): np.flatnonzero(nearest == k) for k in largest}
     return [

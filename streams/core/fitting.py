@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from uuid import NAMESPACE_URL, uuid5
 
 import numpy as np
 
 from detectors.drift import Float32Array, FloatArray, IntArray, ReferenceRefused, given, rank, reference
 from detectors.drift.bets import Tails
-from detectors.drift.given import Given
+from detectors.drift.cycle import Cycle
+from detectors.drift.given import REGRESSION_SHARE, Given
 from detectors.drift.rank import RankDetector
 from detectors.drift.reference import LEAST_UNITS
 from detectors.drift.vectors import VectorDetector
+from streams.core.answers import Answers
 from streams.core.budget import elapsed
 from streams.core.columns import Columns
 from streams.core.reference import Composition, Reference, StreamDetector
 from streams.core.units import GIVEN, SIDES, VECTOR_STREAMS, Unit
 
+LEAST_VECTORS = dict.fromkeys(SIDES, LEAST_UNITS) | {GIVEN: int((1 - REGRESSION_SHARE) * LEAST_UNITS)}
 SAMPLE = 256
 ORDINARY = 5
 
@@ -65,6 +69,8 @@ def make_reference(
         members=tuple(unit.interaction_id for unit in units),
         detectors=making.detectors,
         given=making.given if GIVEN in making.detectors else None,
+        answers=making.answers(),
+        cycle=making.cycle if making.cycle.count > 1 else None,
         ordinary=making.ordinary,
         samples=making.samples,
         composition=Composition.of(units),
@@ -78,6 +84,8 @@ class _Making:
 
     def __init__(self, units: Sequence[Unit], seed: int) -> None:
         self.units, self.columns, self.seed = units, Columns(units), seed
+        self.cycle = Cycle.fit(self.columns.seconds)
+        self.places = self.cycle.bucket(self.columns.seconds)
         self.encoder, self.dimensions = units[-1].encoder, len(units[-1].vectors["prompt"])
         self.detectors: dict[str, StreamDetector] = {}
         self.given: Given | None = None
@@ -92,9 +100,11 @@ class _Making:
     def fit_vectors(self, stream: str, units_per_page: float) -> None:
         """Fit a vector stream, or note why it cannot be."""
         try:
-            vectors = self._residuals() if stream == GIVEN else self._side(stream)
+            vectors = self._residuals if stream == GIVEN else self._side(stream)
             rows = np.flatnonzero(np.isfinite(vectors).all(axis=1))
-            fitted = reference.fit(vectors[rows], seed=self.seed)
+            fitted = reference.fit(
+                vectors[rows], buckets=self.places[rows], seed=self.seed, least=LEAST_VECTORS[stream]
+            )
         except ReferenceRefused as reason:
             self.refused[stream] = str(reason)
             return
@@ -105,14 +115,22 @@ class _Making:
     def fit_signal(self, signal: str, tails: Tails) -> None:
         """Fit a signal that enough units have."""
         values = self.columns.signal(signal)
-        self.detectors[signal] = RankDetector(rank.fit(values, seed=self.seed), tails)
+        self.detectors[signal] = RankDetector(rank.fit(values, buckets=self.places, seed=self.seed), tails)
         self._note_ordinary(signal, np.arange(len(values)), np.abs(values - np.nanmedian(values)))
+
+    def answers(self) -> Answers | None:
+        """How the prompts were answered, if both prompts and responses given them are watched."""
+        asked = self.detectors.get("prompt")
+        if not isinstance(asked, VectorDetector) or GIVEN not in self.detectors:
+            return None
+        return Answers.of(asked.reference, self._side("prompt"), self._residuals)
 
     def _side(self, side: str) -> Float32Array:
         return self.columns.vectors(side, self.encoder, self.dimensions)
 
+    @cached_property
     def _residuals(self) -> Float32Array:
-        """What prompts leave unexplained of responses; NaN for the pairs that the regression has learned from."""
+        """(N, d) what prompts leave unexplained of responses; NaN for pairs that the regression has learned from."""
         prompts, responses = (self._side(side) for side in SIDES)
         self.given = given.fit(prompts, responses, seed=self.seed)
         return np.where(self.given.held_out[:, None], self.given.residual(prompts, responses), np.float32(np.nan))

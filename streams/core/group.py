@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -106,7 +106,10 @@ class Group:
     def hold(self, reference: Reference) -> None:
         """Compare with a reference, by the least effects that are configured now: no reference freezes them."""
         self.reference = reference
-        self.detectors = dict(reference.detectors)
+        self.detectors = {
+            name: replace(detector, least_effect=self.rules.least_effect_of(name))
+            for name, detector in reference.detectors.items()
+        }
 
     def start(self) -> None:
         """Start every stream afresh."""
@@ -123,11 +126,12 @@ class Group:
             meter: (n,) pages that groups of this kind were due by each unit of the columns.
         """
         assert self.reference is not None
+        places = self.reference.places(columns.seconds[rows])
         inflow = np.diff(meter[rows], prepend=self.paid) / len(self.detectors)
         states: dict[str, Any] = {}
         found: list[tuple[str, Alarm]] = []
         for name, detector in self.detectors.items():
-            batch = Batch(self.reference.values(name, columns, rows), inflow, columns.uniforms(name)[rows])
+            batch = Batch(self.reference.values(name, columns, rows), inflow, columns.uniforms(name)[rows], places)
             states[name], alarms = detector.update(self.states[name], batch)
             found += [(name, alarm) for alarm in alarms]
         return states, found

@@ -31,6 +31,9 @@ from tocsin.messages import Scored, SegmentEvidence
 __all__ = ["LEARNING", "SHOWN_EVERY", "ApplicationMonitor", "Event", "Learned", "Raised", "Retired", "Rules", "Shown"]
 
 SHOWN_EVERY = 32
+SHOWN_SECONDS = 60.0
+"""Evidence is shown after so many units and so much event time: runs of units may be long where traffic is dense."""
+
 ALL = ""  # the segment that is the whole application
 
 
@@ -40,6 +43,7 @@ class ApplicationMonitor:
     Attributes:
         groups: the whole application under "", and its segments.
         clock: the latest event time, in seconds since 1970.
+        shown_at: the clock when evidence was last shown.
         metered: pages that the whole, and each watched segment, were due so far; a unit brings its group what came
             since the group's last one, so that all inflows add up to the application's own.
         tally: sizes of segments; None once a person has said what the references are.
@@ -50,6 +54,7 @@ class ApplicationMonitor:
         self.application, self.rules = application, rules
         self.clock = 0.0
         self.metered: tuple[float, float] = (0.0, 0.0)
+        self.shown_at = 0.0
         self.units_seen = 0
         self.sessions = Sessions()
         self.repeats = {stream: Repeats() for stream in REPEAT_SIGNALS}
@@ -71,12 +76,15 @@ class ApplicationMonitor:
         """Take consecutive interactions in; `sharing` are the applications that share the budget."""
         events: list[Event] = []
         run: list[tuple[Unit, tuple[str, ...]]] = []
+        clock = self.clock
         for message in scored:
             if not self.sessions.first(message.session_id):
                 continue
             unit = self._marked(to_unit(message))
             run.append((unit, names_of(unit.fields, self.rules.segments)))
-            if self._note(*run[-1]) or (self.units_seen + len(run)) % SHOWN_EVERY == 0:
+            clock = max(clock, unit.occurred_at)
+            full = self._note(*run[-1])
+            if full or self._elects(len(run)) or self._shows(len(run), clock):
                 events += self._advance(run, sharing)
                 run = []
         return events + self._advance(run, sharing)
@@ -162,15 +170,24 @@ class ApplicationMonitor:
         full = [group.note(unit) for group in concerned]
         return any(full)
 
+    def _elects(self, more: int = 0) -> bool:
+        """Whether segments are elected after so many more units."""
+        return (self.units_seen + more) % ELECTED_EVERY == 0
+
+    def _shows(self, more: int, clock: float) -> bool:
+        """Whether evidence is shown after so many more units, at this time."""
+        return self.whole.unshown + more >= SHOWN_EVERY and clock >= self.shown_at + SHOWN_SECONDS
+
     def _advance(self, run: Sequence[tuple[Unit, tuple[str, ...]]], sharing: frozenset[str]) -> list[Event]:
         if not run:
             return []
         events = self._watch(run, sharing)
         self.units_seen += len(run)
         events += self._learn(sharing)
-        if self.units_seen % ELECTED_EVERY == 0:
+        if self._elects():
             events += self._elect()
-        if self.units_seen % SHOWN_EVERY == 0:
+        if self._shows(0, self.clock):
+            self.shown_at = self.clock
             for group in self.groups.values():
                 if group.unshown >= SHOWN_EVERY:
                     group.unshown = 0

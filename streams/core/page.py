@@ -9,9 +9,10 @@ from uuid import NAMESPACE_URL, uuid5
 
 import numpy as np
 
-from detectors.drift import Alarm
+from detectors.drift import Alarm, FloatArray
+from streams.core.attribution import attribute
 from streams.core.columns import Columns
-from streams.core.explain import effect_of, exemplars_of, shifts_of
+from streams.core.explain import LEAST_WINDOW, clusters_of, effect_of, exemplars_of, shifts_of
 from streams.core.group import Group
 from streams.core.units import GIVEN, VECTOR_STREAMS, Unit, is_judged
 from tocsin.messages import Exemplar, Moved, Page, SegmentEvidence
@@ -29,8 +30,10 @@ def make_page(group: Group, stream: str, alarm: Alarm, unit: Unit, segments: Seq
     """
     reference, window = group.reference, _window(group, stream)
     assert reference is not None
+    since = list(group.recent)[-max(LEAST_WINDOW, alarm.age) :]
     effect, share = effect_of(reference, stream, alarm, window)
-    others = sorted(group.evidence().items(), key=lambda each: (-each[1], each[0]))
+    evidence = group.evidence()
+    others = sorted(evidence.items(), key=lambda each: (-each[1], each[0]))
     identity = f"tocsin:page:{reference.reference_id}:{stream}:{unit.interaction_id}"
     return Page(
         page_id=str(uuid5(NAMESPACE_URL, identity)),
@@ -50,9 +53,11 @@ def make_page(group: Group, stream: str, alarm: Alarm, unit: Unit, segments: Seq
         effect=effect,
         exemplars=exemplars_of(reference, stream, group.states[stream], alarm, window),
         ordinary=[Exemplar(interaction_id=member, score=0.0) for member in reference.ordinary[stream]],
-        moved=[Moved(stream=name, evidence=evidence) for name, evidence in others if name != stream],
+        moved=[Moved(stream=name, evidence=value) for name, value in others if name != stream],
         versions=shifts_of(reference.composition, window[-alarm.age :]),
+        clusters=clusters_of(reference, stream, since),
         segments=list(segments),
+        attribution=attribute(reference, reference.answers, evidence, since, reference.places(_times(since))),
         configuration=group.rules.configuration,
     )
 
@@ -68,6 +73,10 @@ def _window(group: Group, stream: str) -> list[Unit]:
         return units
     residuals = group.reference.values(GIVEN, Columns(units), np.arange(len(units)))
     return [replace(unit, vectors={**unit.vectors, GIVEN: row}) for unit, row in zip(units, residuals, strict=True)]
+
+
+def _times(units: Sequence[Unit]) -> FloatArray:
+    return np.array([unit.occurred_at for unit in units])
 
 
 def _began(window: Sequence[Unit], age: int, unit: Unit) -> float:

@@ -10,17 +10,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.drift import Float32Array, from_arrays, to_arrays
+from detectors.drift import Float32Array, FloatArray, IntArray, from_arrays, to_arrays
+from detectors.drift.cycle import Cycle
 from detectors.drift.given import Given
 from detectors.drift.rank import RankDetector, RankReference
 from detectors.drift.reference import VectorReference
 from detectors.drift.vectors import VectorDetector
+from streams.core.answers import Answers
 from streams.core.archive import Arrays, pack, unpack
 from streams.core.columns import Columns, Rows
 from streams.core.units import GIVEN, SIDES, Unit
 
 VERSION = 2
-GIVEN_PREFIX = "given"
+PARTS = {"given": Given, "answers": Answers, "cycle": Cycle}
+"""What a reference may have besides its detectors."""
+
 VALUES_OF_A_FIELD = 50
 PLAIN = (
     *("reference_id", "application", "segment", "encoder", "dimensions", "first_at", "last_at", "members"),
@@ -70,6 +74,8 @@ class Reference:
         segment: the part of the application's traffic that it is of, "" for all.
         dimensions: of the vectors.
         given: what predicts a response from its prompt, where that could be fitted.
+        answers: how its prompts were answered, likewise.
+        cycle: hours that are compared with their like only; None if the reference is too small to tell them apart.
     """
 
     reference_id: str
@@ -87,6 +93,8 @@ class Reference:
     segment: str = ""
     dimensions: int = 0
     given: Given | None = None
+    answers: Answers | None = None
+    cycle: Cycle | None = None
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -103,6 +111,10 @@ class Reference:
             return self.given.residual(prompts, responses)
         return columns.signal(stream)[rows]
 
+    def places(self, seconds: FloatArray) -> IntArray | None:
+        """(n,) places in the traffic's cycle of (n,) times; None if there is one place."""
+        return self.cycle.bucket(seconds) if self.cycle is not None else None
+
 
 def dump(reference: Reference) -> bytes:
     """A reference as bytes."""
@@ -115,10 +127,16 @@ def dump(reference: Reference) -> bytes:
         else:
             arrays[f"{name}/units_per_page"] = np.asarray(detector.units_per_page)
             arrays[f"{name}/sample"] = reference.samples[name]
-    if reference.given is not None:
-        arrays |= to_arrays(reference.given, GIVEN_PREFIX)
+    parts = {name: part for name in PARTS if (part := getattr(reference, name)) is not None}
+    for name, part in parts.items():
+        arrays |= to_arrays(part, name)
     plain = {name: getattr(reference, name) for name in PLAIN}
-    plain |= {"streams": reference.streams, "tails": tails, "composition": reference.composition.shares}
+    plain |= {
+        "streams": reference.streams,
+        "parts": list(parts),
+        "tails": tails,
+        "composition": reference.composition.shares,
+    }
     return pack(VERSION, plain, arrays)
 
 
@@ -143,7 +161,7 @@ def load(data: bytes) -> Reference:
     return Reference(
         **as_stored,
         detectors=detectors,
-        given=from_arrays(Given, arrays, GIVEN_PREFIX) if f"{GIVEN_PREFIX}/slope" in arrays else None,
+        **{name: from_arrays(PARTS[name], arrays, name) for name in plain["parts"]},
         samples={name: arrays[f"{name}/sample"] for name in detectors if f"{name}/sample" in arrays},
         composition=Composition(plain["composition"]),
     )

@@ -77,6 +77,7 @@ def dump(monitor: ApplicationMonitor) -> bytes:
     plain = {
         "application": monitor.application,
         "clock": monitor.clock,
+        "shown_at": monitor.shown_at,
         "metered": monitor.metered,
         "units_seen": monitor.units_seen,
         "asked": monitor.asked,
@@ -123,7 +124,7 @@ def restore(
     """A monitor that goes on bit for bit where the stored one stood; without segments that are configured no more."""
     plain, arrays = snapshot.plain, snapshot.arrays
     monitor = ApplicationMonitor(plain["application"], rules)
-    monitor.clock, monitor.units_seen = plain["clock"], plain["units_seen"]
+    monitor.clock, monitor.shown_at, monitor.units_seen = plain["clock"], plain["shown_at"], plain["units_seen"]
     monitor.metered = plain["metered"][0], plain["metered"][1]
     monitor.asked = (plain["asked"][0], plain["asked"][1]) if plain["asked"] else None
     monitor.tally = Tally(plain["tally"][1], plain["tally"][0]) if plain["tally"] else None

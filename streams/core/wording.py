@@ -19,9 +19,9 @@ LEAST_SHOWN = 0.1
 """Evidence from which on another stream is said to have moved."""
 
 WHO: Mapping[str, str] = {
-    "users": "users ask other things; the model answers as before",
-    "model": "the model answers differently; users ask as before",
-    "both": "users ask other things, and the model answers differently too",
+    "users": "users ask other things; what is asked as before is answered as before",
+    "model": "users ask as before; the model answers differently",
+    "both": "users ask other things, and what is asked as before is answered differently too",
     "unclear": "not clear yet whether users or the model changed",
 }
 """What an attribution means."""

@@ -52,12 +52,17 @@ class Checkpoint:
         try:
             if file is not None:
                 file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise ConfigurationError(f"backtest: {file}: {error.strerror}; name another place with --data") from None
+        try:
             self._db = sqlite3.connect(file or "", timeout=0)
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._db.executescript(f"BEGIN EXCLUSIVE; {TABLES} COMMIT;")
-        except (sqlite3.Error, OSError) as error:
-            busy = "locked" in str(error)
-            why = "the same backtest is running already" if busy else f"{type(error).__name__}; delete it to begin anew"
+        except sqlite3.Error as error:
+            busy = error.sqlite_errorcode == sqlite3.SQLITE_BUSY
+            why = (
+                "the same backtest is running already" if busy else f"{error.sqlite_errorname}; delete it or use --data"
+            )
             raise ConfigurationError(f"backtest: {file}: {why}") from None
 
     def __enter__(self) -> Checkpoint:

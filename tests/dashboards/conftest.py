@@ -16,7 +16,16 @@ from dashboards.web import create_pages
 from sinks.queries import Queries
 from streams.access import Csrf, PageAccess, checked_form
 from streams.settings import Settings
-from tocsin.messages import Command, Effect, Exemplar, Moved, Page, VersionShift
+from tocsin.messages import (
+    ClusterShift,
+    Command,
+    Effect,
+    Exemplar,
+    Moved,
+    Page,
+    SegmentEvidence,
+    VersionShift,
+)
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'"
@@ -99,8 +108,27 @@ class Installation:
 
     def incident(self, application: str, incident_id: str = "inc-1", **overrides: object) -> Page:
         """A firing incident of one page about prompts, with everything around it."""
+        page = self.page(application, f"page-{incident_id}")
+        row: dict[str, object] = {
+            "incident_id": incident_id,
+            "application": application,
+            "state": "firing",
+            "opened_at": page.occurred_at,
+            "began_at": page.began_at,
+            "updated_at": page.occurred_at,
+            "title": f"{application}: what people ask has changed",
+            "page_ids": [page.page_id],
+            "streams": ["prompt"],
+            "report": "",
+            "version": 1,
+        }
+        self.store.insert("incidents", [row | overrides])
+        return page
+
+    def page(self, application: str, page_id: str, **explained: object) -> Page:
+        """A stored page about prompts, or about what `explained` says."""
         page = Page(
-            page_id=f"page-{incident_id}",
+            page_id=page_id,
             application=application,
             stream="prompt",
             lane="look 64",
@@ -118,26 +146,23 @@ class Installation:
             ordinary=[Exemplar(interaction_id=f"{application[:60]}-v1-{n}", score=0) for n in (0, 99)],
             moved=[Moved(stream="prompt.toxicity", evidence=0.4), Moved(stream="latency_ms", evidence=0.001)],
             versions=[VersionShift(field="model", value="v2", share_before=0, share_now=1)],
+            clusters=[
+                ClusterShift(cluster=3, share_before=0.01, share_now=0.2, interaction_id=f"{application[:60]}-v2-0"),
+                ClusterShift(cluster=7, share_before=0.1, share_now=0.0),
+            ],
+            segments=[
+                SegmentEvidence(segment="", evidence=1.0),
+                SegmentEvidence(segment="attribute region=us", evidence=0.01),
+                SegmentEvidence(segment="attribute region=eu", evidence=0.8),
+            ],
+            attribution="users",
             configuration="abc",
         )
+        page = page.model_copy(update=explained)
         stored = page.model_dump(include={"page_id", "application", "stream", "lane", "reference_id", "position"})
         moments = {"occurred_at": page.occurred_at, "began_at": page.began_at}
         explanation = {"evidence": page.evidence, "explanation": page.model_dump_json()}
         self.store.insert("pages", [stored | moments | explanation])
-        row: dict[str, object] = {
-            "incident_id": incident_id,
-            "application": application,
-            "state": "firing",
-            "opened_at": page.occurred_at,
-            "began_at": page.began_at,
-            "updated_at": page.occurred_at,
-            "title": f"{application}: what people ask has changed",
-            "page_ids": [page.page_id],
-            "streams": ["prompt"],
-            "report": "",
-            "version": 1,
-        }
-        self.store.insert("incidents", [row | overrides])
         return page
 
 

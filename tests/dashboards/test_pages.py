@@ -100,6 +100,32 @@ def test_an_incident_says_what_changed_since_when_and_how_big(installation: Inst
     assert 'datetime="2026-11-20T11:00:00+00:00"' in page
 
 
+def test_an_incident_says_who_changed_where_and_in_which_topics(installation: Installation) -> None:
+    installation.traffic("bot", 4, "v2", text="a strange question")
+    installation.incident("bot")
+    page = re.sub("[\n ]+", " ", installation.client.get("/incidents/inc-1").text)
+    assert "Users ask other things; what is asked as before is answered as before." in page
+    assert "Only in region=eu; not in 1 other segment." in page
+    topics = page[page.index('id="topics"') : page.index('id="segments"')]
+    assert topics.index("a strange question") < topics.index("1.0\u202f%") < topics.index("20\u202f%")
+    assert topics.index("nothing like it now") < topics.index("10\u202f%") < topics.index(">0\u202f%")
+    segments = page[page.index('id="segments"') :]
+    assert segments.index("All traffic") < segments.index("region=eu") < segments.index("region=us")
+
+
+def test_the_latest_clear_word_on_who_changed_is_the_one_that_counts(installation: Installation) -> None:
+    for place, verdict in enumerate(("model", "both", "unclear")):
+        installation.page("bot", f"p{place}", attribution=verdict)
+    installation.incident("bot", page_ids=["p0", "p1", "p2"])
+    assert "answered differently too" in installation.client.get("/incidents/inc-1").text
+    installation.incident("bot", "inc-2", page_ids=["p2"])
+    assert "Not clear yet whether users or the model changed." in installation.client.get("/incidents/inc-2").text
+    installation.page("bot", "p9", attribution=None, segments=[], clusters=[])
+    installation.incident("bot", "inc-3", page_ids=["p9"])
+    page = installation.client.get("/incidents/inc-3").text
+    assert 'id="who"' not in page and "By segment" not in page and "Topics" not in page
+
+
 def test_an_incident_whose_page_has_gone_still_shows(installation: Installation) -> None:
     installation.incident("bot", page_ids=[])
     assert "no longer kept" in installation.client.get("/incidents/inc-1").text

@@ -44,7 +44,7 @@ function laneOptions(container, state, last) {
   const axis = {stroke: () => colour("--quiet"), grid: {stroke: () => colour("--rule"), width: 1}, ticks: {show: false}};
   return {
     width: container.clientWidth, height: last ? 104 : 74, cursor: {sync: {key: "time"}, y: false, drag: {x: false, y: false}},
-    legend: {show: false}, padding: [6, 12, last ? 0 : 8, 0], plugins: [marksPlugin(() => state.marks)],
+    legend: {show: false}, padding: [6, 28, last ? 0 : 8, 0], plugins: [marksPlugin(() => state.marks)],
     scales: {x: {range: () => [state.since, state.until]}, y: {range: [0, 1.05]}},
     axes: [{...axis, show: last}, {...axis, size: 40, splits: () => [0, 0.5, 1]}],
     series: [{}, {stroke: () => colour("--line"), width: 1.5, spanGaps: true, points: {show: false}},

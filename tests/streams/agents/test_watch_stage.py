@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,8 +19,9 @@ from sinks.clickhouse import Store
 from sinks.rows import interaction_row
 from streams.agents.watch import WatchStage
 from streams.core.budget import Budget
-from streams.core.monitor import Raised, Rules
+from streams.core.events import Raised
 from streams.core.partition import PartitionMonitor
+from streams.core.rules import Rules
 from streams.publisher import Publisher
 from streams.settings import Settings
 from streams.worker import Record
@@ -32,7 +35,9 @@ RULES = Rules(UNITS, {"relevance": "both", "prompt.toxicity": "up"}, Budget(1.0)
 START = datetime.now(UTC) - timedelta(days=30)
 
 
-def traffic(store: Store, application: str, count: int, changed_from: int, seed: int = 0) -> list[Scored]:
+def traffic(
+    store: Store, application: str, count: int, changed_from: int, seed: int = 0, regions: Sequence[str] = ()
+) -> list[Scored]:
     """Scored interactions whose rows are stored, as SCORE leaves them; from some point on a third of them differs."""
     random = np.random.default_rng(seed)
     centres = random.normal(size=(60, DIMENSIONS))
@@ -47,10 +52,16 @@ def traffic(store: Store, application: str, count: int, changed_from: int, seed:
         changed = i >= changed_from and random.random() < 0.35
         prompt, response = vector(slice(45, 60) if changed else slice(0, 45)), vector(slice(0, 45))
         signals = {"relevance": float(random.normal()), "prompt.toxicity": float(random.random() ** 6)}
+        attributes = {"region": regions[random.integers(len(regions))]} if regions else {}
         at, source = START + timedelta(minutes=5 * i), Source(topic="tocsin.interactions", partition=0, offset=i)
         interaction_id = f"{application}-{i}"
         said = Interaction(
-            interaction_id=interaction_id, occurred_at=at, application=application, prompt="", response=""
+            interaction_id=interaction_id,
+            occurred_at=at,
+            application=application,
+            prompt="",
+            response="",
+            attributes=attributes,
         )
         rows.append(
             interaction_row(
@@ -71,6 +82,7 @@ def traffic(store: Store, application: str, count: int, changed_from: int, seed:
                 interaction_id=interaction_id,
                 application=application,
                 occurred_at=at,
+                attributes=attributes,
                 signals=signals,
                 prompt_vector=pack_vector(to_bfloat16(prompt).tobytes()),
                 response_vector=pack_vector(to_bfloat16(response).tobytes()),
@@ -81,16 +93,23 @@ def traffic(store: Store, application: str, count: int, changed_from: int, seed:
     return messages
 
 
-def take(store: Store, bootstrap: str, batches: Sequence[Sequence[Record]], *, killed_between: bool = False) -> None:
+def take(
+    store: Store,
+    bootstrap: str,
+    batches: Sequence[Sequence[Record]],
+    *,
+    killed_between: bool = False,
+    rules: Rules = RULES,
+) -> None:
     """Hand batches to one stage, or each to a stage of its own, as if the worker had been killed in between."""
 
     async def all_of_them() -> None:
         async with Publisher(bootstrap) as publisher:
-            stage = WatchStage(store, publisher, RULES, Settings())
+            stage = WatchStage(store, publisher, rules, Settings())
             for batch in batches:
                 await stage(list(batch))
                 if killed_between:
-                    stage = WatchStage(store, publisher, RULES, Settings())
+                    stage = WatchStage(store, publisher, rules, Settings())
 
     asyncio.run(all_of_them())
 
@@ -148,6 +167,52 @@ def test_a_killed_stage_pages_exactly_as_one_that_lived(
     assert 0 < first.share < 1
     assert len(first.exemplars) == 10
     assert store.query("SELECT count() AS n FROM references FINAL")[0]["n"] == 1
+
+
+def test_a_killed_stage_pages_for_a_segment_exactly_as_one_that_lived(
+    store: Store, bootstrap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    application, eu = f"s-{uuid.uuid4()}", "attribute region=eu"
+    rules = replace(RULES, segments=("attribute region",))
+    messages = traffic(store, application, 3_900, 3_600, regions=["eu"] * 6 + ["us"])
+    topic = Topic(SIGNALS)
+    batches = cut([topic.record(each) for each in messages], 1_500, 1_700)
+    take(store, bootstrap, batches[:-1], killed_between=True, rules=rules)
+    with monkeypatch.context() as killed:
+        killed.setattr(WatchStage, "_close", _killed)
+        with pytest.raises(Killed):
+            take(store, bootstrap, batches[-1:], rules=rules)
+    take(store, bootstrap, batches[-1:], rules=rules)
+    raised = [event.page for event in PartitionMonitor(rules).apply(messages, {}) if isinstance(event, Raised)]
+    assert {page.page_id: page for page in pages_of(bootstrap, application)} == {page.page_id: page for page in raised}
+    assert ("prompt", eu) in {(page.stream, page.segment) for page in raised}
+    stored = store.query("SELECT stream, segment FROM pages FINAL WHERE stream = 'prompt' ORDER BY segment")
+    assert [row["segment"] for row in stored] == ["", eu]
+    known = store.query("SELECT segment, status FROM references FINAL ORDER BY segment")
+    assert [(row["segment"], row["status"]) for row in known] == [("", "current"), (eu, "current")]
+    learned = store.query("SELECT max(units) AS n FROM evidence FINAL WHERE stream = 'learning' AND segment != ''")
+    assert 1_900 < learned[0]["n"] <= UNITS
+
+
+def test_after_an_upgrade_the_reference_is_made_again_from_the_same_interactions(store: Store, bootstrap: str) -> None:
+    """States and references of another version of the program cannot be read, but the interactions can."""
+    application = f"u-{uuid.uuid4()}"
+    topic = Topic(SIGNALS)
+    messages = traffic(store, application, UNITS + 100, 10**9)
+    records = [topic.record(each) for each in messages]
+    take(store, bootstrap, [records[: UNITS + 10]])
+    upto = UNITS + 11
+    (row,) = store.query("SELECT * FROM detector_states FINAL WHERE application != ''")
+    former = base64.b64encode(b"PK of an earlier program").decode()
+    store.insert("detector_states", [{**row, "state": former, "next_offset": upto}])
+    (reference,) = store.query("SELECT * FROM references FINAL")
+    store.insert("references", [{**reference, "fitted": former, "version": reference["version"] + 1}])
+    take(store, bootstrap, [records[upto : UNITS + 60], records[UNITS + 60 :]], killed_between=True)
+    rows = store.query("SELECT status, members FROM references FINAL ORDER BY status")
+    assert [row["status"] for row in rows] == ["current", "superseded"]
+    assert rows[0]["members"] == [*rows[1]["members"], messages[upto].interaction_id]
+    watched = store.query("SELECT argMax(units, occurred_at) AS n FROM evidence FINAL WHERE stream = 'response'")
+    assert 50 <= watched[0]["n"] < 100
 
 
 def test_what_was_seen_before_is_dropped(store: Store, bootstrap: str) -> None:

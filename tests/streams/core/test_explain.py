@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detectors.drift import Alarm, rank
+from detectors.drift import Alarm, Batch, rank
 from detectors.drift.rank import RankDetector
-from streams.core.explain import effect_of, exemplars_of, shifts_of
+from detectors.drift.vectors import VectorDetector
+from streams.core.explain import clusters_of, effect_of, exemplars_of, loudness, shifts_of
 from streams.core.monitor import ApplicationMonitor
 from streams.core.reference import Composition, Reference
 from streams.core.units import Unit, to_unit
@@ -37,7 +38,7 @@ def alarm(lane: str, age: int) -> Alarm:
 
 def test_all_of_the_traffic_changed(reference: Reference, traffic: Any) -> None:
     units = window(traffic, 200, 100)
-    for lane in ("novelty", "look 64"):
+    for lane in ("novelty", "look 128"):
         effect, share = effect_of(reference, "prompt", alarm(lane, 100), units)
         assert effect.units == 100 and share is not None
         assert effect.low is not None and effect.high is not None and effect.low <= effect.now <= effect.high
@@ -46,7 +47,7 @@ def test_all_of_the_traffic_changed(reference: Reference, traffic: Any) -> None:
 
 def test_nothing_changed(reference: Reference, traffic: Any) -> None:
     units = window(traffic, 400, 0)
-    for lane in ("novelty", "look 256"):
+    for lane in ("novelty", "look 512"):
         effect, share = effect_of(reference, "prompt", alarm(lane, 400), units)
         assert effect.low is not None and effect.high is not None and share is not None
         assert effect.low <= effect.before + 0.05 and share < 0.15
@@ -58,7 +59,7 @@ def test_an_effect_is_read_off_sixteen_units_at_least(reference: Reference, traf
     assert effect_of(reference, "length", alarm("rank", 1), units)[0].units == 16
 
 
-@pytest.mark.parametrize("lane", ["novelty", "look 16"])
+@pytest.mark.parametrize("lane", ["novelty", "look 32"])
 def test_two_units_are_enough_for_a_finite_answer(reference: Reference, traffic: Any, lane: str) -> None:
     effect, _ = effect_of(reference, "prompt", alarm(lane, 2), window(traffic, 2, 0))
     assert np.isfinite([effect.now, effect.low or 0, effect.high or 0]).all()
@@ -78,18 +79,49 @@ def test_a_rates_effect_is_a_share_with_its_interval(reference: Reference, traff
     assert effect.low == pytest.approx(0.4038, abs=1e-3) and effect.high == pytest.approx(0.5962, abs=1e-3)
 
 
-@pytest.mark.parametrize("lane", ["novelty", "look 64"])
-def test_exemplars_of_a_vector_stream_are_mostly_changed_units(
-    reference: Reference, taught: ApplicationMonitor, traffic: Any, lane: str
-) -> None:
+@pytest.mark.parametrize("lane", ["novelty", "look 128"])
+def test_exemplars_of_a_vector_stream_are_mostly_changed_units(reference: Reference, traffic: Any, lane: str) -> None:
     units = window(traffic, 200, 60)
-    state = taught.whole.states["prompt"]
-    features = reference.detectors["prompt"].reference.features  # type: ignore[union-attr]
-    moved = np.tile(features(np.array([unit.vectors["prompt"] for unit in units[-60:]])).mean(axis=0), (4, 1))
-    found = exemplars_of(reference, "prompt", replace(state, means=moved), alarm(lane, 60), units)
+    detector = reference.detectors["prompt"]
+    assert isinstance(detector, VectorDetector)
+    vectors = np.array([unit.vectors["prompt"] for unit in units], np.float32)
+    state, _ = detector.update(detector.start(), Batch(vectors, np.full(260, 1e-9), np.full(260, 0.5)))
+    found = exemplars_of(reference, "prompt", state, alarm(lane, 120), units)
     changed = [int(each.interaction_id[1:]) >= 9_000 for each in found]
-    assert len(found) == 10 and sum(changed) >= 5, "of the window less than a quarter"
+    assert len(found) == 10 and sum(changed) >= 7, "of the window a half"
     assert [each.score for each in found] == sorted((each.score for each in found), reverse=True)
+    scores = loudness(detector, state, lane, vectors[-120:])
+    assert [each.score for each in found] == sorted(scores, reverse=True)[:10]
+
+
+def test_clusters_that_moved_are_named_with_a_unit_of_now(reference: Reference, traffic: Any) -> None:
+    units = window(traffic, 0, 200)
+    detector = reference.detectors["prompt"]
+    assert isinstance(detector, VectorDetector)
+    found = clusters_of(reference, "prompt", units)
+    assert 2 <= len(found) <= 8
+    assert [abs(each.share_now - each.share_before) for each in found] == sorted(
+        (abs(each.share_now - each.share_before) for each in found), reverse=True
+    )
+    vectors = {unit.interaction_id: unit.vectors["prompt"] for unit in units}
+    nearest = detector.reference.nearest(np.array(list(vectors.values())))
+    for each in found:
+        assert each.share_before == pytest.approx(detector.reference.occupancy[each.cluster])
+        assert each.share_now == pytest.approx(float((nearest == each.cluster).mean()))
+        if each.share_now:
+            assert int(detector.reference.nearest(vectors[each.interaction_id][None])[0]) == each.cluster
+        else:
+            assert each.interaction_id == ""
+    assert clusters_of(reference, "length", units) == found, "about a signal, too, prompts say most"
+
+
+def test_clusters_of_traffic_that_did_not_move_are_seldom_named(reference: Reference, traffic: Any) -> None:
+    calm = [to_unit(message).with_signals(CALM) for message in traffic(1_000, first=UNITS)]
+    named = [clusters_of(reference, "prompt", calm[start : start + 200]) for start in range(0, 1_000, 200)]
+    assert sum(map(len, named)) < len(named), "less than one a page"
+    assert len(clusters_of(reference, "response", window(traffic, 0, 200))) <= 1, "only prompts changed"
+    assert clusters_of(reference, "prompt", window(traffic, 0, 15)) == [], "too few to say anything"
+    assert clusters_of(replace(reference, detectors={}), "prompt", window(traffic, 0, 100)) == []
 
 
 @pytest.mark.parametrize(("value", "direction"), [(90.0, 1), (-90.0, -1)])

@@ -13,9 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from detectors.drift import ReferenceRefused, to_arrays
+from streams.core import snapshot as snapshots
 from streams.core.budget import SECONDS, Budget
 from streams.core.fitting import make_reference
 from streams.core.monitor import LEARNING, SHOWN_EVERY, ApplicationMonitor, Event, Learned, Raised, Rules, Shown
+from streams.core.reference import dump, load
 from streams.core.units import to_unit
 from tocsin.contracts import Model
 from tocsin.messages import Page, Scored
@@ -55,6 +57,15 @@ def collect(monitor: ApplicationMonitor, messages: list[Scored]) -> None:
     assert monitor.whole.candidate is not None
     for message in messages:
         monitor.whole.candidate.add(to_unit(message).with_signals({"prompt.repeat": 0.0, "response.repeat": 0.0}))
+
+
+def restarted(monitor: ApplicationMonitor, rules: Rules, published: list[Scored]) -> ApplicationMonitor:
+    """The monitor after a restart with these rules."""
+    assert monitor.reference is not None
+    units = {each.interaction_id: to_unit(each) for each in published}
+    return snapshots.restore(
+        snapshots.read(snapshots.dump(monitor)), rules, units, {monitor.reference.reference_id: monitor.reference}
+    )
 
 
 def learned_after(rules: Rules, messages: list[Scored], cuts: list[int]) -> tuple[int, str]:
@@ -180,8 +191,7 @@ def test_without_segments_the_whole_has_all_of_the_applications_share_of_the_tim
         after.apply(messages, sharing)
         due = part * rules.budget.pages_per_30_days * 50 * 60 / SECONDS
         assert after.metered[0] - monitor.metered[0] == pytest.approx(due)
-        # the longest scale had no look yet, so that all of its inflow is still at stake
-        assert after.whole.states["response"].at_stake[3] == pytest.approx(due / len(after.whole.detectors))
+        assert after.whole.states["response"].inflow == pytest.approx(due / len(after.whole.detectors))
 
 
 def test_a_session_gives_one_unit_to_every_stream(monitor: ApplicationMonitor, traffic: Any) -> None:
@@ -224,6 +234,39 @@ def test_pages_have_the_same_ids_in_every_replay(taught: ApplicationMonitor, tra
         for cuts in ([], [100, 101, 150], list(range(300)))
     ]
     assert ids[0] == ids[1] == ids[2] and len(ids[0]) == 1
+
+
+def test_a_change_too_small_to_matter_pages_only_once_the_configuration_says_that_it_does(
+    taught: ApplicationMonitor, traffic: Any, rules: Rules
+) -> None:
+    """The least effect is no part of the reference: another one counts after a restart, without learning anew."""
+    monitor = copy.deepcopy(taught)
+    patient = replace(rules, least_effects={"prompt": 1e6})
+    monitor = restarted(monitor, patient, traffic(UNITS))
+    changed = traffic(300, first=UNITS, kind="new")
+    assert "prompt" not in {page.stream for page in pages(fed(monitor, changed))}
+    assert monitor.whole.evidence()["prompt"] > 0.5 and not monitor.whole.states["prompt"].latched
+    monitor = restarted(monitor, rules, traffic(UNITS) + changed)
+    assert "prompt" in {page.stream for page in pages(fed(monitor, traffic(100, first=UNITS + 300, kind="new")))}
+
+
+def test_hours_of_the_day_are_compared_with_their_like(traffic: Any, rules: Rules) -> None:
+    def by_day_and_night(n: int, first: int = 0) -> list[Scored]:
+        """Until eleven in the morning answers are four times as long."""
+        return [
+            each.model_copy(update={"signals": {"length": each.signals["length"] * (4 if hour < 11 else 1)}})
+            for each in traffic(n, first=first)
+            for hour in [each.occurred_at.hour]
+        ]
+
+    monitor = ApplicationMonitor("shop", replace(rules, reference_units=4_400, budget=Budget(1.0)))
+    fed(monitor, by_day_and_night(4_400))
+    assert monitor.reference is not None and monitor.reference.cycle is not None
+    assert monitor.reference.cycle.count == 2
+    again = load(dump(monitor.reference))
+    assert again.cycle is not None and (again.cycle.hours == monitor.reference.cycle.hours).all()
+    assert pages(fed(monitor, by_day_and_night(720, first=4_400))) == []
+    assert monitor.whole.states["length"].seen.shape == (2,)
 
 
 # -- other encoders and references -------------------------------------------------------------------------------------
@@ -293,4 +336,4 @@ def test_late_units_are_used_and_do_not_move_the_clock_back(monitor: Application
     fed(monitor, traffic(20, first=100, session_id=None))
     assert monitor.clock == at
     state = monitor.whole.states["response"]
-    assert state.units == 20 and np.isfinite(state.means).all() and state.capital.sum() == 0
+    assert state.units == 20 and np.isfinite(state.means).all() and state.inflow == 0

@@ -86,8 +86,8 @@ def test_an_application_that_joins_takes_its_share_from_there_on(partition: Part
     alone.apply(messages, {})
     joined.apply([*messages[:60], Joined(application="help"), Joined(application="help"), *messages[60:]], {})
     assert joined.sharing == {"shop", "help"}
-    stakes = [each.applications["shop"].whole.states["response"].at_stake[3] for each in (alone, joined)]
-    assert stakes[1] == pytest.approx(stakes[0] * (60 + 4 / 2) / 64)
+    inflows = [each.applications["shop"].whole.states["response"].inflow for each in (alone, joined)]
+    assert inflows[1] == pytest.approx(inflows[0] * (60 + 4 / 2) / 64)
 
 
 def test_commands_take_effect_between_the_very_messages_they_stand_between(

@@ -162,6 +162,12 @@ def test_a_damaged_checkpoint_is_named(history: list[Line], write: Write, settin
         next(backtest(plan, settings))
 
 
+def test_a_place_that_cannot_be_written_is_named(history: list[Line], write: Write, settings: Settings) -> None:
+    settings.data_directory.write_text("a file", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"Not a directory; name another place with --data"):
+        next(backtest(Plan(write(history), reference_first=UNITS), settings))
+
+
 def test_a_checkpoint_holds_the_units_that_are_needed_and_no_more(
     history: list[Line], write: Write, settings: Settings
 ) -> None:
@@ -286,7 +292,7 @@ def test_applications_share_the_budget_and_one_with_too_little_is_named(write: W
     lines = [line for pair in zip(interactions(UNITS), others, strict=True) for line in pair]
     lines += few + interactions(288, first=UNITS)
     (summary,) = replayed(write(lines), settings, first=2 * UNITS + 10)
-    assert list(summary["not_watched"]) == ["few"]
+    assert {"few", "shop", "desk"} & set(summary["not_watched"]) == {"few"}
     assert summary["expected_false_pages"] == pytest.approx(1 / 20)  # a day for one of the two, at one page in ten days
 
 

@@ -1,0 +1,51 @@
+"""Measures taken by torch, on a GPU where there is one: for many streams of one reference at once.
+
+States and pages are the same bit for bit as on the processor: whatever lies near a decision is measured again exactly
+(see `vectors`). A GPU pays off from some thousand units a call on.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from detectors.drift import Float32Array, FloatArray
+from detectors.drift.reference import VectorReference
+
+
+class TorchMeasure:
+    """A `vectors.Measure` of one reference.
+
+    Args:
+        reference: of all streams that are measured.
+        device: a torch device; by default the GPU if there is one, else the processor.
+    """
+
+    def __init__(self, reference: VectorReference, device: str | None = None) -> None:
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._rest = reference.rest
+        self._mu = self._moved(reference.axes[:, -1])
+        self._axes = self._moved(reference.axes[:, :-1])
+        self._extra = self._moved(reference.weights - np.float32(reference.rest))
+        self._centroids = self._moved(reference.centroids)
+        self._centroid_squares = self._moved(reference.centroid_squares)
+
+    def squares(self, rows: Float32Array) -> FloatArray:
+        """(n,) weighted square lengths of (n, d) rows."""
+        return self._back(self._weighted(self._moved(rows)))
+
+    def strangeness(self, vectors: Float32Array) -> FloatArray:
+        """(n,) weighted square distances of (n, d) vectors from their nearest centroids."""
+        away = self._moved(vectors) - self._mu
+        dots = (away @ self._axes) @ self._centroids
+        nearest = (2 * dots - self._centroid_squares).amax(dim=1) if len(away) else dots.sum(dim=1)
+        return self._back(self._weighted(away) - nearest)
+
+    def _weighted(self, rows: torch.Tensor) -> torch.Tensor:
+        return self._rest * (rows * rows).sum(dim=1) + ((rows @ self._axes) ** 2) @ self._extra
+
+    def _moved(self, array: Float32Array) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self.device)
+
+    def _back(self, values: torch.Tensor) -> FloatArray:
+        return np.asarray(values.cpu().numpy(), np.float64)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from benchmarks.drift import texts
 from detectors.drift import Float32Array, IntArray
 from detectors.drift.cycle import Cycle
+from detectors.drift.usable import usable
 from streams.core.units import Repeats, Sessions, Unit
 
 USERS = 20
@@ -128,6 +129,7 @@ def _conversations(shuffled: bool) -> Law:
 
     def law(sets: Sets, random: np.random.Generator, units: int, length: int) -> Drawn:
         told, repeats = sets["conversations"], Repeats()
+        told = told[usable(told)]  # some have no words
         order = random.permutation(len(told)) if shuffled else np.arange(len(told))
         kept = [i for i in order if not repeats.seen(_unit(told[i]), "prompt")]
         return _split(told[kept], units)

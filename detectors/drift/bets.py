@@ -48,7 +48,8 @@ def payoffs(shares: FloatArray, tails: Tails) -> FloatArray:
     """What each bet pays in each bin, before it is set against the average pay.
 
     Args:
-        shares: (bins,) of the reference in each bin, from the lowest values to the highest; they sum to 1.
+        shares: (bins,) of the reference in each bin, from the lowest values to the highest; they sum to 1. A bin
+            without a share says nothing and pays 1.
         tails: bets on one side are about the mean and outliers there; on both, about the spread too.
 
     Returns:
@@ -59,5 +60,5 @@ def payoffs(shares: FloatArray, tails: Tails) -> FloatArray:
     bets = {"up": up, "down": down, "both": up + down + [_spread(factor) for factor in SPREADS]}[tails]
     ends = np.minimum(np.concatenate([[0.0], np.cumsum(shares)]), 1)
     ends[-1] = 1
-    mass = np.stack([np.diff(bet(ends)) for bet in bets], axis=1)
-    return np.asarray(mass / np.diff(ends)[:, None])
+    mass, width = np.stack([np.diff(bet(ends)) for bet in bets], axis=1), np.diff(ends)[:, None]
+    return np.asarray(np.divide(mass, width, out=np.ones_like(mass), where=width > 0))

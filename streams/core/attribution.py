@@ -7,8 +7,8 @@ speak for the model only while prompts stay as they were.
 The trap: a regression says little about prompts unlike those that it was fitted on, so that a new topic moves the
 residuals of a model that stayed as it was, often further than a new model does (.36 standard deviations where refusals
 are new, .05 for a new version of the same model). Neither evidence nor effect sizes of the two streams tell these cases
-apart. Hence only prompts that lie as close to the reference's as these to each other speak about the model (matching
-with a caliper: Cochran and Rubin, Sankhya A 35, 1973), and their answers are compared with those of their own cluster.
+apart. Hence only prompts that lie as close to the reference's as these to each other speak about the model, and their
+answers are compared with those of their own cluster (`answers.Answers`).
 
 A page comes as soon as one stream is sure, when others may hold little evidence yet. Therefore prompts and residuals of
 the units since the estimated beginning are tested once, at a level of their own: they did not choose that window.
@@ -21,7 +21,6 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
 from detectors.drift import Float32Array, FloatArray, IntArray
@@ -42,9 +41,6 @@ MOVED = 0.1
 FEWEST = 8  # units that a mean may be taken of
 USERS_LEVEL, MODEL_LEVEL = 0.005, 0.001
 STRANGE = 0.05
-NEIGHBOURS = 10
-CALIPER = 0.3
-"""Part of the reference's prompts that lie further from the others than a prompt may that counts as asked before."""
 
 _OF_USERS = ("prompt", "input_tokens")
 _OF_RESPONSES = ("response", GIVEN, "refusal", "relevance", "language_mismatch", "output_tokens")
@@ -115,22 +111,9 @@ def _answers_otherwise(reference: Reference, answers: Answers, prompts: Float32A
     if known is None or asked is None or reference.given is None or not len(prompts):
         return False
     residuals = reference.given.residual(prompts, responses)
-    like = usable(residuals) & _asked_before(reference.samples["prompt"], asked.features(prompts))
+    like = usable(residuals) & answers.asked_before(prompts)
     difference, variance, n = answers.shift(asked.nearest(prompts[like]), residuals[like])
     return n >= FEWEST and _chance(known, difference, variance) <= MODEL_LEVEL
-
-
-def _asked_before(sample: Float32Array, features: Float32Array) -> NDArray[np.bool_]:
-    """(n,) whether a prompt's tenth nearest of the reference's sample is as near as for most of the sample itself."""
-    directions = sample / np.linalg.norm(sample, axis=1, keepdims=True)
-    among = directions @ directions.T
-    np.fill_diagonal(among, -1)
-    likeness = features @ directions.T / np.linalg.norm(features, axis=1, keepdims=True)
-    return np.asarray(_tenth_largest(likeness) >= np.quantile(_tenth_largest(among), CALIPER))
-
-
-def _tenth_largest(cosines: Float32Array) -> Float32Array:
-    return np.partition(cosines, -NEIGHBOURS, axis=1)[:, -NEIGHBOURS]
 
 
 def _chance(known: VectorReference, difference: Float32Array | FloatArray, variance: float) -> float:

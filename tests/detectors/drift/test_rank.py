@@ -151,7 +151,7 @@ def test_false_pages_stay_within_the_budget_over_references(name: str) -> None:
 
 
 @pytest.mark.parametrize("tails", ["up", "down", "both"])
-@pytest.mark.parametrize("shares", [[1.0], [0.5, 0.5], [0.001, 0.949, 0.05], [1 / 700] * 700])
+@pytest.mark.parametrize("shares", [[1.0], [0.5, 0.5], [0.001, 0.949, 0.05], [0.4, 0.0, 0.6, 0.0], [1 / 700] * 700])
 def test_each_bet_is_a_density_over_the_reference(tails: Tails, shares: list[float]) -> None:
     pays = payoffs(np.array(shares), tails)
     assert (pays >= 0).all() and np.array(shares) @ pays == pytest.approx(1, abs=1e-9)

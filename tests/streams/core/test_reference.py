@@ -124,11 +124,11 @@ def test_its_id_follows_from_the_application_and_the_last_member(units: list[Uni
 
 def test_a_stored_reference_comes_back_bit_for_bit(reference: Reference) -> None:
     found = load(dump(reference))
-    plain = {"detectors": {}, "samples": {}, "given": None}
+    plain: dict[str, Any] = {"detectors": {}, "samples": {}, "given": None, "answers": None}
     assert replace(found, **plain) == replace(reference, **plain)
-    assert found.given is not None and reference.given is not None
-    pair = {key: value.tobytes() for key, value in to_arrays(reference.given, "g").items()}
-    assert {key: value.tobytes() for key, value in to_arrays(found.given, "g").items()} == pair
+    for part in ("given", "answers"):
+        stored, original = to_arrays(getattr(found, part), part), to_arrays(getattr(reference, part), part)
+        assert {key: value.tobytes() for key, value in stored.items()} == {k: v.tobytes() for k, v in original.items()}
     assert found.streams == reference.streams
     for name, detector in reference.detectors.items():
         same = found.detectors[name]

@@ -42,13 +42,17 @@ class Recovery:
                  FROM feedback WHERE feedback_id IN {ids:Array(String)}"""
         return self._reader.query(sql, {"ids": list(ids)})
 
-    def detector_states(self, partition: int) -> tuple[int, dict[str, bytes]]:
-        """The next offset of `tocsin.signals` to take in, and the state of each application (and of '')."""
-        sql = """SELECT application, max(s.next_offset) AS upto, argMax(s.state, s.next_offset) AS state
-                 FROM detector_states AS s WHERE signals_partition = {partition:UInt32} GROUP BY application"""
+    def detector_states(self, partition: int) -> tuple[int, dict[str, dict[str, bytes]]]:
+        """The next offset of `tocsin.signals` to take in, and the states of each application (and of '') by segment."""
+        sql = """SELECT application, segment, max(s.next_offset) AS upto, argMax(s.state, s.next_offset) AS state
+                 FROM detector_states AS s WHERE signals_partition = {partition:UInt32}
+                 GROUP BY application, segment"""
         rows = self._reader.query(sql, {"partition": partition})
         upto = max((int(row["upto"]) for row in rows), default=0)
-        return upto, {row["application"]: base64.b64decode(row["state"]) for row in rows}
+        states: dict[str, dict[str, bytes]] = {}
+        for row in rows:
+            states.setdefault(row["application"], {})[row["segment"]] = base64.b64decode(row["state"])
+        return upto, states
 
     def units(self, ids: Iterable[str]) -> list[Row]:
         """What the watch stage keeps of interactions, by id."""

@@ -13,7 +13,7 @@ FORGETTING = 1_024  # units over which the effect of a change that is too small 
 
 @dataclass
 class Capital:
-    """The capital of a lane's bets while a stretch of units is gone through.
+    """The capital of a lane's bets while a batch is gone through.
 
     Every part of it remembers its entry: the unit at which it was put in, and the sum of the signal's excess over the
     reference's mean before that unit. Kept as capital times entry, that is put in and multiplied like capital itself.
@@ -25,10 +25,26 @@ class Capital:
 
     flat: FloatArray
 
+    @classmethod
+    def of(cls, *rows: FloatArray) -> Capital:
+        """Of three rows of (bets,)."""
+        return cls(np.concatenate(rows))
+
+    def nothing(self) -> Capital:
+        """None, of as many bets."""
+        return Capital(np.zeros_like(self.flat))
+
     @property
     def rows(self) -> FloatArray:
         """(3, bets) a view."""
         return self.flat.reshape(3, -1)
+
+    def stakes(self, inflow: FloatArray, entries: FloatArray) -> FloatArray:
+        """(n, 3 bets) what (n,) inflow puts in, in equal parts, at the first n entries."""
+        parts = np.empty((len(inflow), 3, len(self.flat) // 3))
+        parts[:] = (inflow / parts.shape[2])[:, None, None]
+        parts[:, 1:] *= entries[: len(inflow), :, None]
+        return parts.reshape(len(inflow), -1)
 
     def bet(self, stake: FloatArray, factor: FloatArray) -> float:
         """Put a stake in, multiply, both (3 bets,); what there is in all."""
@@ -48,16 +64,15 @@ class Capital:
         rows[1:] += (np.outer(now, rows[0]) - rows[1:]) / FORGETTING
 
 
-def stakes(inflow: FloatArray, entries: FloatArray, bets: int) -> FloatArray:
-    """(n, 3 bets) for `Capital.bet`: (n,) inflow, in equal parts, at (n, 2) entries."""
-    parts = np.empty((len(inflow), 3, bets))
-    parts[:] = (inflow / bets)[:, None, None]
-    parts[:, 1:] *= entries[:, :, None]
-    return parts.reshape(len(inflow), -1)
+def entries_of(units: int, before: float, excess: FloatArray) -> FloatArray:
+    """(n + 1, 2) entries of capital that is put in at each of n units, and at the one after them."""
+    entries = np.empty((len(excess) + 1, 2))
+    entries[:, 0] = np.arange(units + 1, units + len(entries) + 1)
+    entries[0, 1], entries[1:, 1] = before, excess
+    np.add.accumulate(entries[:, 1], out=entries[:, 1])
+    return entries
 
 
-def alike(factors: FloatArray) -> FloatArray:
-    """(n, 3 bets) for `Capital.bet`: the same (n, bets) factors for the capital and for its entries."""
-    parts = np.empty((len(factors), 3, factors.shape[1]))
-    parts[:] = factors[:, None]
-    return parts.reshape(len(factors), -1)
+def thrice(rows: FloatArray) -> FloatArray:
+    """(n, 3 bets) of (n, bets): what holds for capital holds for its entries."""
+    return np.concatenate([rows, rows, rows], axis=1)

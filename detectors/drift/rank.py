@@ -3,23 +3,21 @@
 A bet multiplies its capital by what it pays for a value over what it pays on average for all units so far, the
 calibration part's and this one included. While units are exchangeable, that factor is one on average, whatever the
 signal's distribution, and so is the product over any stretch of units: capital grows by its inflow and nothing else.
-That stopping at a page gains nothing either is exact for bets whose pay is normal, and measured for the others.
+That it gains nothing either by stopping at a page holds in the limit of many units, and is measured at 2,000.
 
 Sources: conformal e-testing (Vovk, Nouretdinov, Gammerman, arXiv 2006.02329); e-detectors (arXiv 2203.03532).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from detectors.drift import CALM, Alarm, Batch, FloatArray, IntArray, ReferenceRefused
 from detectors.drift.bets import Tails, payoffs
-from detectors.drift.capital import Capital, alike, stakes
+from detectors.drift.capital import Capital, entries_of, thrice
 from detectors.drift.reference import FIT_SHARE, LEAST_UNITS
 
 QUANTILES = 64
@@ -27,8 +25,6 @@ TAIL_QUANTILES = 7  # beyond the outermost of them on each side, down to one uni
 BEYOND = 3  # units of the fit part that each end gets on top: rarer ends would pay more than they are known for
 BURN = 10.0  # inflows that capital loses in the time of one: a signal that stands still never holds a tenth of a page
 FARTHEST = 1e6  # deviations; a value beyond counts as one there
-
-NumberT = TypeVar("NumberT", np.int64, np.float64)
 
 
 @dataclass(frozen=True)
@@ -73,7 +69,10 @@ def fit(values: FloatArray, *, buckets: IntArray | None = None, seed: int = 0) -
 
     Raises:
         ReferenceRefused: fewer than 2,000 finite values.
+        ValueError: a bucket below 0.
     """
+    if buckets is not None and np.min(buckets, initial=0) < 0:
+        raise ValueError(f"buckets count from 0, not from {np.min(buckets)}")
     known = np.isfinite(values)
     finite = np.asarray(values, np.float64)[known]
     if len(finite) < LEAST_UNITS:
@@ -142,21 +141,6 @@ class RankState:
 
 
 @dataclass(frozen=True)
-class _Units:
-    """Consecutive usable units of a batch: rows of it, what the bets pay, buckets, excess over the mean, inflow."""
-
-    rows: IntArray
-    pays: FloatArray
-    buckets: IntArray
-    excess: FloatArray
-    inflow: FloatArray
-
-    def after(self, taken: int) -> _Units:
-        """Those that follow the first ones."""
-        return _Units(*(getattr(self, each.name)[taken:] for each in fields(self)))
-
-
-@dataclass(frozen=True)
 class RankDetector:
     """Bets on the values of one signal, on the side that means harm.
 
@@ -178,8 +162,18 @@ class RankDetector:
 
     def start(self) -> RankState:
         """No evidence; only the calibration part has been seen."""
-        counts = self.reference.counts
-        return self._without_evidence(counts.sum(axis=1), counts @ self.payoffs)
+        counts, none = self.reference.counts, np.zeros(self.payoffs.shape[1])
+        return RankState(
+            units=0,
+            seen=counts.sum(axis=1),
+            paid=counts @ self.payoffs,
+            capital=none,
+            capital_start=none.copy(),
+            capital_excess=none.copy(),
+            excess=0.0,
+            latched=False,
+            calm=0,
+        )
 
     def update(self, state: RankState, batch: Batch) -> tuple[RankState, list[Alarm]]:
         """See `Detector.update`; `batch.values` is (n,).
@@ -187,84 +181,55 @@ class RankDetector:
         Raises:
             ValueError: a bucket that the reference does not have.
         """
-        units, alarms = self._units(batch), list[Alarm]()
-        while len(units.rows):
-            state, taken, alarm = self._bet(state, units)
-            units = units.after(taken)
-            alarms += [alarm] if alarm else []
-        return state, alarms
+        values, buckets = np.asarray(batch.values, np.float64), self._buckets(batch)
+        rows = np.isfinite(values).nonzero()[0]
+        values, buckets, inflow = values[rows], buckets[rows], batch.inflow[rows]
+        pays = thrice(self.payoffs)[self.reference.edges.searchsorted(values)]
+        entries = entries_of(state.units, state.excess, self.reference.excess(values, buckets))
+        seen, paid = state.seen.tolist(), thrice(state.paid)
+        held = Capital.of(state.capital, state.capital_start, state.capital_excess)
+        burnt = np.maximum(1 - BURN * inflow, 0).tolist()
+        latched, calm, alarms = state.latched, state.calm, list[Alarm]()
+        for i, (bucket, pay, stake) in enumerate(
+            zip(buckets.tolist(), pays, held.stakes(inflow, entries), strict=True)
+        ):
+            if not latched:  # what follows a page is not accepted traffic, and is compared with what came before it
+                seen[bucket] += 1
+                paid[bucket] += pay
+            total = held.bet(stake, pay * (burnt[i] * seen[bucket]) / paid[bucket])
+            calm = calm + 1 if total < CALM else 0
+            if total >= 1:
+                age, effect = held.change(total, entries[i + 1])
+                held.hold(total, entries[i + 1])
+                if not latched and effect >= self.least_effect:
+                    latched = True
+                    position = state.units + i + 1
+                    alarms.append(Alarm(int(rows[i]), position, "rank", total, float(inflow[i]), age, effect))
+            elif latched and calm >= self.reference.units:
+                latched, calm, held = False, 0, held.nothing()
+        capital, capital_start, capital_excess = held.rows
+        after = RankState(
+            units=state.units + len(rows),
+            seen=np.array(seen),
+            paid=paid[:, : len(capital)].copy(),
+            capital=capital,
+            capital_start=capital_start,
+            capital_excess=capital_excess,
+            excess=float(entries[-1, 1]),
+            latched=latched,
+            calm=calm,
+        )
+        return after, alarms
 
     def read(self, state: RankState) -> float:
         """Capital in pages, at most 1."""
         return min(1.0, float(state.capital.sum()))
 
-    def _without_evidence(self, seen: IntArray, paid: FloatArray) -> RankState:
-        none = np.zeros(paid.shape[1])
-        return RankState(0, seen, paid, none, none.copy(), none.copy(), excess=0.0, latched=False, calm=0)
-
-    def _units(self, batch: Batch) -> _Units:
-        values, known = np.asarray(batch.values, np.float64), len(self.reference.counts)
-        buckets = np.zeros(len(values), np.int64) if batch.buckets is None else batch.buckets
-        if batch.buckets is not None and len(buckets) and not 0 <= buckets.min() <= buckets.max() < known:
-            raise ValueError(f"buckets from {buckets.min()} to {buckets.max()}: the reference has 0 to {known - 1}")
-        rows = np.flatnonzero(np.isfinite(values))
-        values, buckets = values[rows], buckets[rows]
-        pays = self.payoffs[np.searchsorted(self.reference.edges, values)]
-        return _Units(rows, pays, buckets, self.reference.excess(values, buckets), batch.inflow[rows])
-
-    def _bet(self, state: RankState, units: _Units) -> tuple[RankState, int, Alarm | None]:
-        """Bet until the stream is latched or armed again: the state then, how many units that took, and the page."""
-        seen, paid = self._seen(state, units)
-        factors = units.pays * seen[:, None] / paid * np.maximum(1 - BURN * units.inflow, 0)[:, None]
-        entries = np.empty((len(seen) + 1, 2))
-        entries[:, 0] = np.arange(state.units + 1, state.units + len(entries) + 1)
-        entries[:, 1] = np.add.accumulate(np.concatenate([[state.excess], units.excess]))
-        held = Capital(np.concatenate([state.capital, state.capital_start, state.capital_excess]))
-        latched, calm, alarm, taken = state.latched, state.calm, None, 0
-        for stake, factor in zip(stakes(units.inflow, entries[:-1], paid.shape[1]), alike(factors), strict=True):
-            total, taken = held.bet(stake, factor), taken + 1
-            calm = calm + 1 if total < CALM else 0
-            if latched and calm >= self.reference.units:
-                return self._without_evidence(state.seen, state.paid), taken, None
-            if total >= 1:
-                age, effect = held.change(total, entries[taken])
-                held.hold(total, entries[taken])
-                if not latched and effect >= self.least_effect:
-                    row, inflow = int(units.rows[taken - 1]), float(units.inflow[taken - 1])
-                    alarm, latched = Alarm(row, state.units + taken, "rank", total, inflow, age, effect), True
-                    break
-        capital, capital_start, capital_excess = held.rows
-        after = RankState(
-            units=state.units + taken,
-            seen=_after(state.seen, seen[:taken], units.buckets),
-            paid=_after(state.paid, paid[:taken], units.buckets),
-            capital=capital,
-            capital_start=capital_start,
-            capital_excess=capital_excess,
-            excess=float(entries[taken, 1]),
-            latched=latched,
-            calm=calm,
-        )
-        return after, taken, alarm
-
-    def _seen(self, state: RankState, units: _Units) -> tuple[IntArray, FloatArray]:
-        """(n,) values and (n, bets) their pay, each unit's bucket alone, all before it and itself.
-
-        What follows a page is not accepted traffic, and is compared with what came before it.
-        """
-        if state.latched:
-            return state.seen[units.buckets], state.paid[units.buckets]
-        seen, paid = np.empty(len(units.rows), np.int64), np.empty_like(units.pays)
-        for bucket in set(units.buckets.tolist()):
-            here = np.flatnonzero(units.buckets == bucket)
-            seen[here] = np.arange(1, len(here) + 1) + state.seen[bucket]
-            paid[here] = np.add.accumulate(np.concatenate([state.paid[bucket : bucket + 1], units.pays[here]]))[1:]
-        return seen, paid
-
-
-def _after(sums: NDArray[NumberT], running: NDArray[NumberT], buckets: IntArray) -> NDArray[NumberT]:
-    """The sums of all buckets, given after each unit that of its own bucket."""
-    after = sums.copy()
-    for bucket in set(buckets[: len(running)].tolist()):
-        after[bucket] = running[np.flatnonzero(buckets[: len(running)] == bucket)[-1]]
-    return after
+    def _buckets(self, batch: Batch) -> IntArray:
+        if batch.buckets is None:
+            return np.zeros(len(batch), np.int64)
+        known = len(self.reference.counts)
+        if len(batch) and not 0 <= batch.buckets.min() <= batch.buckets.max() < known:
+            found = f"{batch.buckets.min()} to {batch.buckets.max()}"
+            raise ValueError(f"buckets from {found}: the reference has 0 to {known - 1}")
+        return batch.buckets

@@ -10,7 +10,6 @@ from functools import cached_property
 import numpy as np
 
 from detectors.drift import Float32Array, FloatArray, IntArray, ReferenceRefused
-from detectors.drift.linear import product
 from detectors.drift.tail import bootstrap
 from detectors.drift.usable import usable
 
@@ -71,21 +70,21 @@ class VectorReference:
         """(n,) weighted square lengths of (n, d) rows."""
         return self._squares(rows, rows @ self.axes[:, :-1])
 
-    def exact_square(self, row: Float32Array) -> float:
-        """The same for one (d,) row, without a last bit that depends on its neighbours."""
-        return float(self._squares(row[None], product(row[None], self.axes[:, :-1]))[0])
-
     def strangeness(self, vectors: Float32Array) -> FloatArray:
         """(n,) weighted square distances of (n, d) vectors from their nearest centroids."""
         placed = vectors @ self.axes
         along = self._along(placed)
-        return self._strangeness(vectors, placed, along, along @ self.centroids)
+        length = np.vecdot(vectors, vectors) - 2 * placed[:, -1] + self.axes[:, -1] @ self.axes[:, -1]
+        square = self.rest * length + (along * along) @ self._extra_weights
+        return np.asarray(square - (2 * (along @ self.centroids) - self.centroid_squares).max(axis=1), np.float64)
+
+    def exact_square(self, row: Float32Array) -> float:
+        """`squares` of one (d,) row: a product of its own, so that no last bit depends on its neighbours."""
+        return float(self.squares(row[None])[0])
 
     def exact_strangeness(self, vectors: Float32Array) -> FloatArray:
-        """The same, without a last bit that depends on the neighbours of a row."""
-        placed = product(vectors, self.axes)
-        along = self._along(placed)
-        return self._strangeness(vectors, placed, along, product(along, self.centroids))
+        """`strangeness`, each row measured on its own."""
+        return np.array([self.strangeness(vector[None])[0] for vector in vectors])
 
     def nearest(self, vectors: Float32Array) -> IntArray:
         """(n,) the centroid nearest to each of (n, d) vectors."""
@@ -119,19 +118,12 @@ class VectorReference:
         return np.asarray(self.weights - self.rest, np.float32)
 
     def _squares(self, rows: Float32Array, placed: Float32Array) -> FloatArray:
-        weighted = np.einsum("nr,nr,r->n", placed, placed, self._extra_weights)
-        return np.asarray(self.rest * np.einsum("nd,nd->n", rows, rows) + weighted, np.float64)
+        weighted = (placed * placed) @ self._extra_weights
+        return np.asarray(self.rest * np.vecdot(rows, rows) + weighted, np.float64)
 
     def _along(self, placed: Float32Array) -> Float32Array:
         """(n, r) coordinates on the axes, from the fit part's mean."""
         return placed[:, :-1] - self._mean_along
-
-    def _strangeness(
-        self, vectors: Float32Array, placed: Float32Array, along: Float32Array, dots: Float32Array
-    ) -> FloatArray:
-        length = np.einsum("nd,nd->n", vectors, vectors) - 2 * placed[:, -1] + self.axes[:, -1] @ self.axes[:, -1]
-        square = self.rest * length + np.einsum("nr,nr,r->n", along, along, self._extra_weights)
-        return np.asarray(square - (2 * dots - self.centroid_squares).max(axis=1), np.float64)
 
 
 def _check(vectors: Float32Array, least: int) -> None:
@@ -194,7 +186,7 @@ def fit(
     strange = reference.strangeness(fit_part)
     low, high = float(np.median(strange)), float(strange.max())
     grid = np.array([low, max(2 * (high - low), 1e-6) / (BINS - 2)])
-    bins = bins_of(reference.exact_strangeness(calibration), grid)
+    bins = bins_of(reference.strangeness(calibration), grid)
     novelty = np.bincount(places[fitted:] * BINS + bins, minlength=len(bucket_units) * BINS).reshape(-1, BINS)
     filled = {
         "tail": bootstrap(centred, reference.squares, mean, scale, seed),

@@ -19,15 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.drift import CALM, Alarm, Batch, Float32Array, FloatArray, IntArray, novelty
+from detectors.drift.novelty import CHUNK
 from detectors.drift.reference import BINS, VectorReference, bins_of
 from detectors.drift.tail import BLOCK, SCALES, log_p, rates, variances
 from detectors.drift.usable import usable
 
 LOOKS_SHARE = 0.6
 STRIDES = tuple(scale // 4 for scale in SCALES)
-CHUNK = 512
-"""Units after which growth and calm are judged."""
-
 QUARANTINE = 8
 """Whole chunks that wait before they join the reference: 4,096 units, so that a change is seen before it is learned."""
 
@@ -52,6 +50,8 @@ class Measure(Protocol):
 VARIANCES = np.array([variances(blocks) for blocks in range(4 * SCALES[-1] // BLOCK + 1)])
 """(blocks, scales) until the longest scale has settled to single precision."""
 
+RATES = rates()[:, None].astype(np.float32)
+
 Question = tuple[Float32Array, Float32Array]
 Answer = tuple[FloatArray, FloatArray]
 
@@ -71,7 +71,8 @@ class VectorState:
         shift: (d,) what growth added to the centre.
         grown: units that joined the reference.
         counts: (buckets, bins) of strangeness, grown units included.
-        waiting_sums: (chunks, d) differences from the centre of units in quarantine, the chunk under way last.
+        waiting_sums: (chunks, d) differences of units in quarantine from the centre, as sums of blocks' means; the
+            chunk under way last.
         waiting_bins: (chunks, chunk) their bins of strangeness.
         latched: a page went out and is not dealt with.
         restless: evidence was at least a tenth since the chunk under way began.
@@ -152,7 +153,10 @@ class VectorDetector:
         """The larger of the novelty capital and the evidence of the moving means at their last stakes, at most 1."""
         levels = np.log(np.maximum(LOOKS_SHARE / len(SCALES) * state.stakes, 1e-300))
         looks = float((levels - self.log_p_values(state)).max()) if state.stakes.any() else -math.inf
-        return min(1.0, max(float(state.book[novelty.CAPITAL].sum()), math.exp(min(0.0, looks))))
+        return min(1.0, max(self._capital(state), math.exp(min(0.0, looks))))
+
+    def _capital(self, state: VectorState) -> float:
+        return float(novelty.capital(state.book, self._bets(state.grown), state.units).sum())
 
     def log_p_values(self, state: VectorState) -> FloatArray:
         """(scales,) log p-values of the moving means as they stand."""
@@ -200,15 +204,15 @@ class VectorDetector:
         differences[np.arange(n), d + places] = 1
         spent = np.add.accumulate(np.concatenate([[state.inflow], inflow]))
         sums, rest = _blocks(state.block, state.units % BLOCK, differences)
-        means, a, step = state.means.copy(), rates()[:, None].astype(np.float32), np.empty_like(state.means)
+        means, a, step = state.means.copy(), RATES, np.empty_like(state.means)
         waiting = state.waiting_sums.copy()
         looked, stakes, first = state.looked.copy(), state.stakes.copy(), BLOCK - state.units % BLOCK
         seen: list[tuple[int, int, float]] = []
         rows: list[Float32Array] = []
-        for i, block in enumerate(sums):
+        for i, block in enumerate(sums / BLOCK):
             if len(waiting):
                 waiting[-1] += block[:d]
-            np.subtract(block / BLOCK, means, out=step)
+            np.subtract(block, means, out=step)
             step *= a
             means += step
             unit = first + i * BLOCK
@@ -279,17 +283,15 @@ class VectorDetector:
         )
         look = None if state.latched else next(paging, None)
         latched_from = 0 if state.latched else len(p) if look is None else int(looks.units[look]) + 1
-        book, first_unit = state.book.copy(), state.units - len(p) + 1
-        played = novelty.play(
-            book, self._bets(state.grown), p, inflow, first_unit, latched_from, self.least_effect, CALM
-        )
+        book, before, bets = state.book.copy(), state.units - len(p), self._bets(state.grown)
+        played = novelty.play(book, bets, p, inflow, before, latched_from, self.least_effect, CALM)
         alarms = list[Alarm]()
         if played.page is not None and (look is None or played.page < looks.units[look]):
             stake = novelty.SHARE * float(inflow[played.page])
-            where = (int(index[played.page]), first_unit + played.page, "novelty")
+            where = (int(index[played.page]), before + 1 + played.page, "novelty")
             alarms.append(Alarm(*where, played.evidence, stake, played.age, played.effect))
         elif look is not None:
-            alarms.append(self._alarm(looks, int(look), index, first_unit))
+            alarms.append(self._alarm(looks, int(look), index, before + 1))
         return replace(
             state,
             book=book,
@@ -345,7 +347,7 @@ class VectorDetector:
         if not len(state.waiting_bins):
             return state
         sums, bins = np.roll(state.waiting_sums, -1, axis=0), np.roll(state.waiting_bins, -1, axis=0)
-        oldest, sums[-1] = sums[-1].copy(), 0
+        oldest, sums[-1] = BLOCK * sums[-1], 0
         waited, after = state.units // CHUNK > QUARANTINE, replace(state, waiting_sums=sums, waiting_bins=bins)
         if not waited:
             return after

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -117,19 +117,19 @@ class WatchStage:
     def _restore(self, partition: int) -> tuple[int, PartitionMonitor]:
         upto, states = self._recovery.detector_states(partition)
         monitor = PartitionMonitor(self._rules)
-        common = orjson.loads(states.pop("", b"{}"))
+        common = orjson.loads(states.pop("", {}).get("", b"{}"))
         monitor.sharing = set(common.get("sharing", ()))
         monitor.marks = {(topic, source): offset for topic, source, offset in common.get("marks", ())}
-        for application, data in states.items():
+        for application, parts in states.items():
             try:
-                monitor.applications[application] = self._restored(data)
+                monitor.applications[application] = self._restored(parts)
             except Outdated as reason:
                 logger.warning("%s: %s; its references are made again", application, reason)
                 monitor.applications[application] = self._begun_again(application)
         return upto, monitor
 
-    def _restored(self, data: bytes) -> ApplicationMonitor:
-        stored = snapshots.read(data)
+    def _restored(self, parts: Mapping[str, bytes]) -> ApplicationMonitor:
+        stored = snapshots.read_parts(parts)
         units = self._units(stored.unit_ids)
         return snapshots.restore(stored, self._rules, units, self._fitted(stored.reference_ids))
 
@@ -150,19 +150,22 @@ class WatchStage:
             "sharing": sorted(monitor.sharing),
             "marks": [[topic, source, offset] for (topic, source), offset in sorted(monitor.marks.items())],
         }
-        states = {"": orjson.dumps(common)}
-        states |= {name: snapshots.dump(monitor.applications[name]) for name in sorted(monitor.changed)}
+        states = {("", ""): orjson.dumps(common)}
+        for name in sorted(monitor.changed):
+            parts = snapshots.changed_parts(monitor.applications[name])
+            states |= {(name, segment): part for segment, part in parts.items()}
         self._store.insert(
             "detector_states",
             [
                 {
                     "signals_partition": partition,
                     "application": application,
+                    "segment": segment,
                     "next_offset": upto,
                     "state_version": snapshots.VERSION,
                     "state": base64.b64encode(state).decode(),
                 }
-                for application, state in states.items()
+                for (application, segment), state in states.items()
             ],
         )
         monitor.changed.clear()

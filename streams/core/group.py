@@ -42,6 +42,7 @@ class Group:
         states: of the detectors, by stream.
         paid: what the application's meter (see `ApplicationMonitor.metered`) stood at when a unit last brought inflow.
         unshown: units since the evidence was last shown.
+        changed: whether anything is otherwise than in the last snapshot.
         recent: the last units, for explanations.
     """
 
@@ -56,6 +57,7 @@ class Group:
     states: dict[str, Any] = field(default_factory=dict)
     paid: float = 0.0
     unshown: int = 0
+    changed: bool = True
     recent: deque[Unit] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -75,6 +77,12 @@ class Group:
         self.collecting.add(unit)
         return self.collecting.done(self.rules.reference_units)
 
+    def ask(self, asked: tuple[str, str] | None) -> None:
+        """Collect a reference to be proposed, of this run and model version; None: neither collect nor propose one."""
+        self.candidate = Learning(run_id=asked[0], model_version=asked[1]) if asked is not None else None
+        self.proposed = self.proposed if asked is not None else None
+        self.changed = True
+
     def fit(self, pages_per_second: float) -> Reference:
         """A reference out of what was collected; the collection is over, whatever comes of it.
 
@@ -88,6 +96,7 @@ class Group:
             self.learning = Learning()
         else:
             self.candidate = None
+        self.changed = True
         return make_reference(
             self.application, collected.units, self.rules.tails, pages_per_second, collected.run_id, self.segment
         )
@@ -114,6 +123,7 @@ class Group:
     def start(self) -> None:
         """Start every stream afresh."""
         self.states = {name: detector.start() for name, detector in self.detectors.items()}
+        self.changed = True
 
     # -- streams ---------------------------------------------------------------------------------------------------
 
@@ -140,7 +150,7 @@ class Group:
         """Go on after these units, in these states (None: nothing is watched yet)."""
         self.recent.extend(units)
         self.unshown += len(units)
-        self.paid = meter
+        self.paid, self.changed = meter, True
         if states is not None:
             self.states = dict(states)
 

@@ -100,9 +100,9 @@ class ApplicationMonitor:
     def propose(self, run_id: str, model_version: str) -> None:
         """Collect references from the traffic that follows: of the application, and of its segments in their turn."""
         self.asked = run_id, model_version
-        self.whole.candidate = Learning(run_id=run_id, model_version=model_version)
+        self.whole.ask(self.asked)
         for segment in self._segments():
-            segment.candidate, segment.proposed = None, None
+            segment.ask(None)
         self._ask_segments()
 
     def promote(self, reference: Reference) -> list[Event]:
@@ -190,7 +190,7 @@ class ApplicationMonitor:
             self.shown_at = self.clock
             for group in self.groups.values():
                 if group.unshown >= SHOWN_EVERY:
-                    group.unshown = 0
+                    group.unshown, group.changed = 0, True
                     events += group.shown(self.clock)
         return events
 
@@ -238,11 +238,10 @@ class ApplicationMonitor:
         """Let the largest segments that are still to propose a reference collect one, as many as may at a time."""
         if self.asked is None:
             return
-        run_id, model_version = self.asked
         free = LEARNING_AT_ONCE - sum(group.collecting is not None for group in self._segments())
         lacking = [group for group in self._segments() if group.collecting is None and group.proposed is None]
         for group in sorted(lacking, key=self._volume, reverse=True)[: max(0, free)]:
-            group.candidate = Learning(run_id=run_id, model_version=model_version)
+            group.ask(self.asked)
 
     def _volume(self, group: Group) -> tuple[float, str]:
         return self.tally.volumes.get(group.segment, 0.0) if self.tally else 0.0, group.segment

@@ -115,7 +115,7 @@ def _meaning(effect: Effect) -> str:
     if "standard deviations" in effect.quantity:
         passed = 0.5 * (1 + math.erf(effect.now / math.sqrt(2)))
         return f"half of the traffic lies beyond {passed:.0%} of the reference"
-    if effect.quantity.startswith("rate") and 0 < effect.before < effect.now:
+    if effect.quantity.startswith("rate") and all(0 < share < 0.3 for share in (effect.before, effect.now)):
         return f"1 in {1 / effect.before:.0f} became 1 in {1 / effect.now:.0f}"
     if effect.quantity.startswith("mean") and effect.before > 0 and effect.now > 0:
         return f"{effect.now / effect.before - 1:+.0%}"

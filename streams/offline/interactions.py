@@ -28,6 +28,8 @@ OF_THE_TABLE = frozenset(
     {"stored_at", "heads", "flags", "labels", "source_partition", "source_offset", "retention_days"}
 )
 ROW = frozenset({"model_name", "template_name", "stored_at"})  # each of them says that it is a row of the table
+FIELDS = frozenset(Scored.model_fields)
+KNOWN = FIELDS | frozenset(Interaction.model_fields) | OF_THE_TABLE
 SCORED: TypeAdapter[Scored] = TypeAdapter(Scored)
 
 Read = Accepted[Scored] | Accepted[Interaction] | DeadLetter
@@ -103,11 +105,10 @@ def _from_row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _stored(plain: Mapping[str, Any], index: int, bounds: Bounds) -> Accepted[Scored] | DeadLetter:
-    unknown = plain.keys() - Scored.model_fields.keys() - Interaction.model_fields.keys() - OF_THE_TABLE
-    if unknown:
+    if unknown := plain.keys() - KNOWN:
         name = min(unknown)
         return DeadLetter("schema", f"{name if NAME.fullmatch(name) else '?'}: unknown field")
-    fields = {name: value for name, value in plain.items() if name in Scored.model_fields and value is not None}
+    fields = {name: value for name, value in plain.items() if name in FIELDS and value is not None}
     for name in VECTORS:
         packed = _packed(fields.get(name))
         if packed is None:

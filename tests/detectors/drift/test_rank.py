@@ -374,6 +374,11 @@ def test_too_few_numbers_are_refused() -> None:
         rank.fit(np.full(5_000, np.nan))
 
 
+def test_a_bucket_below_0_is_refused() -> None:
+    with pytest.raises(ValueError, match="from 0, not from -1"):
+        rank.fit(np.arange(2_000.0), buckets=np.arange(-1, 1_999))
+
+
 def test_a_reference_knows_a_rate_from_a_number() -> None:
     assert fitted(rate(0.3)).rate == fitted(rate(0.3)).mean == pytest.approx(0.3, abs=0.05)
     assert fitted(normal()).rate == fitted(few(0.2)).rate == -1

@@ -68,7 +68,8 @@ def test_novelty_bets_gain_nothing_on_average_over_references(ordinary_vectors: 
         inflow[0] = STAKE  # all comes with the first unit, so that capital over stake is the bets' product
         values = vectors(ordinary_vectors, random, units)
         state, _ = detector.update(detector.start(), Batch(values, inflow, random.random(units)))
-        products.append(float(state.book[novelty.CAPITAL].sum()) / (novelty.SHARE * STAKE))
+        bets = novelty.Bets.against(detector.reference.calibration, 1e4)
+        products.append(float(novelty.capital(state.book, bets, units).sum()) / (novelty.SHARE * STAKE))
     error = np.std(products, ddof=1) / math.sqrt(len(products))
     assert np.mean(products) <= 1 + 4 * error, f"{np.mean(products):.3f} ± {error:.3f}"
 
@@ -86,7 +87,8 @@ def test_a_conformal_p_value_is_uniform_over_the_draw_of_what_it_is_compared_wit
 def test_bets_have_expectation_one_less_the_price_of_reuse() -> None:
     """exp(-1.5 ln(c/.4)/n) a unit, with n the calibration units and c the units to a page."""
     bets = novelty.Bets.against(7_000, units_per_page=1e5)
-    expected = bets.sizes * bets.win + (1 - bets.sizes) * bets.lose
+    lose = bets.left[1]
+    expected = bets.sizes * lose * bets.gain + (1 - bets.sizes) * lose
     assert expected == pytest.approx(math.exp(-1.5 * math.log(1e5 / 0.4) / 7_000), rel=1e-12)
     assert bets.sizes[0] == pytest.approx(0.0005)
     assert (novelty.Bets.against(1_400, 1e5).sizes * 1_400 >= 2.99).all(), "no tail hangs on one or two units"

@@ -22,7 +22,7 @@ from streams.core.incidents import (
     with_report,
 )
 from streams.core.wording import notification_text
-from tocsin.messages import Acknowledge, Effect, Moved, Page, Resolve, VersionShift
+from tocsin.messages import Acknowledge, Effect, Moved, Page, Resolve, SegmentEvidence, VersionShift
 
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
 
@@ -183,6 +183,55 @@ def test_the_notification_answers_what_a_person_asks_at_night() -> None:
     ):
         assert fact in body
     assert body.splitlines()[-2:] == ["page: p1", f"incident: {opened().incident_id}"]
+
+
+def line(label: str, **fields: object) -> str:
+    """What a notification says under a label; nothing if it has no such line."""
+    _, body = notification_text(opened(), page(**fields), "")  # type: ignore[arg-type]
+    return next((text.partition(":")[2].strip() for text in body.splitlines() if text.startswith(label)), "")
+
+
+def test_a_notification_says_who_changed_and_the_timeline_how_that_was_seen_then() -> None:
+    said = {verdict: line("Who", attribution=verdict) for verdict in ("users", "model", "both", "unclear")}
+    assert said["users"] == "users ask other things; what is asked as before is answered as before"
+    assert said["model"] == "users ask as before; the model answers differently"
+    assert len(set(said.values())) == 4
+    assert line("Who") == "", "a page of a former version says nothing of it"
+    decision = on_page(opened(), page("p2", attribution="model"))
+    assert decision.events[0].detail == f"{opened().title}; {said['model']}"
+
+
+def test_a_notification_names_the_segments_that_carry_the_change() -> None:
+    def evidence(**values: float) -> list[SegmentEvidence]:
+        named = [SegmentEvidence(segment=f"attribute region={name}", evidence=value) for name, value in values.items()]
+        return [SegmentEvidence(segment="", evidence=1.0), *named]
+
+    assert line("Where") == line("Where", segments=evidence()) == ""
+    assert line("Where", segments=evidence(eu=0.8, us=0.01)) == "only region=eu (evidence 0.8); 1 other did not move"
+    assert line("Where", segments=evidence(eu=0.2, us=0.9)) == "region=us (evidence 0.9), region=eu (evidence 0.2)"
+    assert (
+        line("Where", segments=evidence(eu=0.01, us=0.01)) == "everywhere a little: none of 2 segments shows it alone"
+    )
+    many = line("Where", segments=evidence(**{f"r{n}": 0.5 for n in range(8)}))
+    assert many.startswith("region=r0 ") and many.endswith("3 more")
+
+
+def test_the_page_of_a_segment_says_so_in_its_title() -> None:
+    assert opened(segment="attribute region=eu").title == (
+        "support-bot, region=eu: what people ask has changed (prompt embeddings)"
+    )
+
+
+def test_figures_are_said_in_everyday_words_where_they_need_them() -> None:
+    def size(quantity: str, before: float, now: float) -> str:
+        return line("How big", effect=Effect(quantity=quantity, before=before, now=now, units=64)).partition("; ")[2]
+
+    shift = "shift along the direction of change, in standard deviations of the reference"
+    assert size(shift, 0, 1) == "half of the traffic lies beyond 84% of the reference"
+    assert size("rate of error", 0.01, 0.2) == "1 in 100 became 1 in 5"
+    assert size("rate of error", 0, 0.2) == size("rate of refusal", 0.4, 0.9) == "", "no such words for these"
+    assert size("mean of latency_ms", 200, 300) == "+50%"
+    assert size("share of high values of cost", 0.05, 0.2) == size("mean of relevance", -0.1, 0.2) == ""
 
 
 def test_signals_are_named_by_what_they_measure_and_where_they_went() -> None:

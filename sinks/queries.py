@@ -85,8 +85,8 @@ STATEMENTS: Mapping[str, str] = {
                toUnixTimestamp(toStartOfInterval(occurred_at, toIntervalSecond({step:UInt32}))) AS at,
                max(evidence) AS highest
         FROM evidence
-        WHERE application = {application:String} AND segment = '' AND occurred_at >= {since:DateTime64(3, 'UTC')}
-          AND occurred_at <= {until:DateTime64(3, 'UTC')}
+        WHERE application = {application:String} AND segment = {segment:String}
+          AND occurred_at >= {since:DateTime64(3, 'UTC')} AND occurred_at <= {until:DateTime64(3, 'UTC')}
           AND (empty({streams:Array(String)}) OR has({streams:Array(String)}, stream))
         GROUP BY stream, at
         ORDER BY stream, at""",

@@ -163,7 +163,8 @@ class Pages:
         if form not in ("json", "csv", "svg"):
             raise HTTPException(404, "Evidence comes as json, csv or svg.")
         application, streams = query.get("application", ""), query.getlist("stream")
-        series = await run_in_threadpool(read_series, self.reports, application, streams, self._span(request))
+        part = query.get("segment", "")
+        series = await run_in_threadpool(read_series, self.reports, application, streams, self._span(request), part)
         if form == "json":
             return JSONResponse(series.json())
         if form == "csv":

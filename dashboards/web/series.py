@@ -82,10 +82,10 @@ class Series:
         ).format(label=top - 4, name=stream_words(name), w=_WIDTH, top=top, floor=floor, marks=marks, points=points)
 
 
-def read_series(reports: Reports, application: str, streams: Sequence[str], over: Span) -> Series:
-    """Evidence of the named streams of an application, of all of them if none is named; most evidence first."""
+def read_series(reports: Reports, application: str, streams: Sequence[str], over: Span, segment: str = "") -> Series:
+    """Evidence of the named streams of an application or a segment, of all if none is named; most evidence first."""
     window = {"application": application, "since": over.since, "until": over.until}
-    rows = reports.read("evidence_series", **window, streams=list(streams), step=over.step)
+    rows = reports.read("evidence_series", **window, segment=segment, streams=list(streams), step=over.step)
     values: dict[str, dict[int, float]] = {}
     for row in rows:
         if row["stream"] != LEARNING:

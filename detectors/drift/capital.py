@@ -44,7 +44,7 @@ class Capital:
         parts = np.empty((len(inflow), 3, len(self.flat) // 3))
         parts[:] = (inflow / parts.shape[2])[:, None, None]
         parts[:, 1:] *= entries[: len(inflow), :, None]
-        return parts.reshape(len(inflow), -1)
+        return parts.reshape(len(inflow), len(self.flat))
 
     def bet(self, stake: FloatArray, factor: FloatArray) -> float:
         """Put a stake in, multiply, both (3 bets,); what there is in all."""

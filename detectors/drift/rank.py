@@ -10,6 +10,7 @@ Sources: conformal e-testing (Vovk, Nouretdinov, Gammerman, arXiv 2006.02329); e
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -53,7 +54,7 @@ class RankReference:
 
     def excess(self, values: FloatArray, buckets: IntArray) -> FloatArray:
         """(n,) values less the reference's mean: as they are for a rate, else in standard deviations."""
-        unit = max(self.deviation, abs(self.mean) * 1e-9, np.finfo(np.float64).tiny) if self.rate < 0 else 1.0
+        unit = max(self.deviation, abs(self.mean) * 1e-9, sys.float_info.min) if self.rate < 0 else 1.0
         with np.errstate(over="ignore"):
             excess = (values - self.bucket_means[buckets]) / unit
         return np.minimum(np.maximum(excess, -FARTHEST), FARTHEST)
@@ -160,6 +161,10 @@ class RankDetector:
         """(k + 1, bets) what each bet pays in each bin."""
         return payoffs(self.reference.shares, self.tails)
 
+    @cached_property
+    def _pays(self) -> FloatArray:
+        return thrice(self.payoffs)
+
     def start(self) -> RankState:
         """No evidence; only the calibration part has been seen."""
         counts, none = self.reference.counts, np.zeros(self.payoffs.shape[1])
@@ -184,7 +189,7 @@ class RankDetector:
         values, buckets = np.asarray(batch.values, np.float64), self._buckets(batch)
         rows = np.isfinite(values).nonzero()[0]
         values, buckets, inflow = values[rows], buckets[rows], batch.inflow[rows]
-        pays = thrice(self.payoffs)[self.reference.edges.searchsorted(values)]
+        pays = self._pays[self.reference.edges.searchsorted(values)]
         entries = entries_of(state.units, state.excess, self.reference.excess(values, buckets))
         seen, paid = state.seen.tolist(), thrice(state.paid)
         held = Capital.of(state.capital, state.capital_start, state.capital_excess)

@@ -190,6 +190,8 @@ class CommandStage:
         row = await asyncio.to_thread(self._recovery.reference_row, command.reference_id)
         if row is None or row["application"] != command.application or row["status"] != "proposed":
             return
+        if row["segment"]:
+            return  # it comes into force together with that of the whole application
         promotion = messages.Promote(source=source, application=command.application, reference_id=command.reference_id)
         await self._around.publisher.publish(SIGNALS, [(command.application, promotion)])
         former = await asyncio.to_thread(self._recovery.references_in_force, command.application)

@@ -83,13 +83,16 @@ class Installation:
         )
         return ids
 
-    def evidence(self, application: str, stream: str, values: Sequence[float], units: int = 10) -> None:
+    def evidence(
+        self, application: str, stream: str, values: Sequence[float], units: int = 10, segment: str = ""
+    ) -> None:
         """One value every five minutes until now, `units` after each more."""
         self.store.insert(
             "evidence",
             [
                 {
                     "application": application,
+                    "segment": segment,
                     "stream": stream,
                     "occurred_at": NOW - timedelta(minutes=5 * (len(values) - 1 - n)),
                     "units": units * (n + 1),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import re
 from collections.abc import Callable
@@ -124,6 +125,20 @@ def test_the_latest_clear_word_on_who_changed_is_the_one_that_counts(installatio
     installation.incident("bot", "inc-3", page_ids=["p9"])
     page = installation.client.get("/incidents/inc-3").text
     assert 'id="who"' not in page and "By segment" not in page and "Topics" not in page
+
+
+def test_the_incident_of_a_segment_shows_the_evidence_there(installation: Installation) -> None:
+    installation.evidence("bot", "prompt", [0.1, 0.1])
+    installation.evidence("bot", "prompt", [0.5, 1.0], segment="attribute region=eu")
+    installation.page("bot", "p1", segment="attribute region=eu")
+    installation.incident("bot", page_ids=["p1"])
+    page = installation.client.get("/incidents/inc-1").text
+    assert "What people ask has changed in region=eu" in page and "Evidence in <bdi>region=eu</bdi>" in page
+    (address,) = set(re.findall(r'data-series="([^"]+)"', page))
+    series = installation.client.get(html.unescape(address)).json()
+    assert [one["evidence"] for one in series["streams"]] == [[0.5, 1.0]]
+    whole = installation.client.get("/series/evidence.json", params={"application": "bot"}).json()
+    assert [one["evidence"] for one in whole["streams"]] == [[0.1, 0.1]]
 
 
 def test_an_incident_whose_page_has_gone_still_shows(installation: Installation) -> None:

@@ -17,6 +17,7 @@ PARAMETERS: Mapping[str, object] = {
     "until": NOW,
     "step": 300,
     "application": "it's a \\ bot; DROP TABLE incidents",
+    "segment": "it's",
     "streams": ["prompt", "it's"],
     "incident_id": "i'1",
     "page_ids": ["p'1", "p\\2"],

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from detectors.drift import from_arrays, to_arrays
 from detectors.drift.cycle import Cycle
@@ -14,8 +15,8 @@ HOUR, DAY = 3_600.0, 86_400.0
 START = 1_760_000_000.0
 
 
-def evenly(days: float, units: int) -> np.ndarray:
-    return START + np.linspace(0, days * DAY, units)
+def evenly(days: float, units: int) -> NDArray[np.float64]:
+    return np.asarray(START + np.linspace(0, days * DAY, units))
 
 
 def test_less_than_two_days_have_one_bucket() -> None:
@@ -27,9 +28,8 @@ def test_less_than_two_days_have_one_bucket() -> None:
 def test_two_days_tell_the_hours_of_the_day_apart() -> None:
     cycle = Cycle.fit(evenly(2, 50_000), least=2_000)
     assert cycle.count == 24
-    midnight = START - START % DAY
-    assert cycle.bucket(midnight + HOUR * np.arange(24)).tolist() == list(range(24))
-    assert cycle.bucket(midnight + DAY + HOUR * np.arange(24)).tolist() == list(range(24))
+    hours = START - START % DAY + HOUR * np.arange(24.0)
+    assert cycle.bucket(hours).tolist() == cycle.bucket(hours + DAY).tolist() == list(range(24))
 
 
 def test_two_weeks_of_much_traffic_tell_the_hours_of_the_week_apart() -> None:
@@ -51,7 +51,7 @@ def test_hours_with_little_traffic_share_a_bucket_with_their_neighbours() -> Non
     hours = np.where(random.random(30_000) < 0.95, 9 + 8 * random.random(30_000), 24 * random.random(30_000))
     seconds = days + HOUR * hours
     cycle = Cycle.fit(seconds, least=2_000)
-    found = cycle.bucket(START - START % DAY + HOUR * np.arange(24))
+    found = cycle.bucket(START - START % DAY + HOUR * np.arange(24.0))
     assert (np.diff(found) >= 0).all(), "neighbours"
     assert len(set(found[9:17])) >= 7 and len(set(found[:9])) == 1
     assert np.bincount(cycle.bucket(seconds)).min() >= 2_000

@@ -20,7 +20,7 @@ from streams.core.events import Event, Learned, Raised, Retired, Shown
 from streams.core.monitor import ALL, LEARNING, ApplicationMonitor
 from streams.core.rules import Rules
 from streams.core.segments import ELECTED_EVERY
-from streams.core.snapshot import dump, read, restore
+from streams.core.snapshot import changed_parts, dump, read_parts, restore
 from streams.core.units import to_unit
 from tocsin.contracts import Model
 from tocsin.messages import Page, Scored
@@ -91,9 +91,13 @@ def state_of(monitor: ApplicationMonitor) -> dict[str, bytes]:
     }
 
 
-def restarted(monitor: ApplicationMonitor, published: list[Scored]) -> ApplicationMonitor:
-    """Through bytes and back; units are read again from what was published, as from the table."""
-    snapshot = read(dump(monitor))
+def restarted(
+    monitor: ApplicationMonitor, published: list[Scored], table: dict[str, bytes] | None = None
+) -> ApplicationMonitor:
+    """Through a table with the latest parts and back; units are read again from what was published."""
+    table = {} if table is None else table
+    table |= changed_parts(monitor)
+    snapshot = read_parts(table)
     wanted = snapshot.unit_ids
     units = {each.interaction_id: to_unit(each) for each in published if each.interaction_id in wanted}
     assert set(units) == wanted
@@ -328,13 +332,24 @@ def test_a_restart_changes_neither_pages_nor_states_of_segments(
     messages = regional(200, LEARNED) + regional(200, LEARNED + 200, changed="us")
     lived, died = copy.deepcopy(life[0]), copy.deepcopy(life[0])
     events = fed(lived, messages)
-    again: list[Event] = []
+    again, table = list[Event](), dict[str, bytes]()
     for start, stop in itertools.pairwise([0, *restarts, len(messages)]):
-        died = restarted(died, published + messages)
+        died = restarted(died, published + messages, table)
         again += fed(died, messages[start:stop])
     assert again == events and US in {page.segment for page in pages(events)}
-    assert state_of(died) == state_of(lived)
-    assert read(dump(died)).plain == read(dump(lived)).plain
+    assert state_of(died) == state_of(lived) and dump(died) == dump(lived)
+
+
+def test_a_batch_stores_the_segments_that_it_changed(monitor: ApplicationMonitor, regional: Regional) -> None:
+    assert set(changed_parts(monitor)) == {ALL, EU, US}
+    first, second = [each for each in regional(20, LEARNED) if each.attributes["region"] == "eu"][:2]
+    fed(monitor, [first])
+    assert set(changed_parts(monitor)) == {ALL, EU}
+    monitor.whole.unshown, monitor.groups[US].unshown, monitor.shown_at = 31, 40, 0.0
+    fed(monitor, [second])
+    assert set(changed_parts(monitor)) == {ALL, EU, US}, "what was shown counts from nothing again"
+    monitor.rearm()
+    assert set(changed_parts(monitor)) == {ALL, EU, US}
 
 
 def test_a_restart_while_segments_learn_leaves_nothing_out(regional: Regional, segmented: Rules) -> None:

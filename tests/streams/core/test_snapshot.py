@@ -58,9 +58,9 @@ def assert_same_life(begin: ApplicationMonitor, messages: list[Scored], restarts
     again, same_end = lived(copy.deepcopy(begin), messages, restarts)
     for one, other in zip(identities(events), identities(again), strict=True):
         assert one == other
-    one, other = read(end), read(same_end)
-    assert one.plain == other.plain
-    assert {n: a.tobytes() for n, a in one.arrays.items()} == {n: a.tobytes() for n, a in other.arrays.items()}
+    for (one, arrays), (other, same) in zip(read(end).parts.values(), read(same_end).parts.values(), strict=True):
+        assert one == other
+        assert {n: a.tobytes() for n, a in arrays.items()} == {n: a.tobytes() for n, a in same.items()}
     return events
 
 

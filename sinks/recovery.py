@@ -77,12 +77,19 @@ class Recovery:
         rows = self._reader.query(sql, {"reference_id": reference_id})
         return rows[0] if rows else None
 
-    def references_in_force(self, application: str, segment: str = "") -> list[Row]:
-        """References of an application, or of a segment of it, that are marked as current; the newest last."""
+    def references_in_force(self, application: str) -> list[Row]:
+        """References of a whole application that are marked as current; the newest last."""
         sql = """SELECT * FROM references FINAL
-                 WHERE application = {application:String} AND segment = {segment:String} AND status = 'current'
+                 WHERE application = {application:String} AND segment = '' AND status = 'current'
                  ORDER BY created_at"""
-        return self._reader.query(sql, {"application": application, "segment": segment})
+        return self._reader.query(sql, {"application": application})
+
+    def references_before(self, application: str, segment: str, reference_id: str) -> list[Row]:
+        """References of an application or a segment, current or proposed, that one which is now in force replaces."""
+        sql = """SELECT * FROM references FINAL
+                 WHERE application = {application:String} AND segment = {segment:String}
+                   AND status IN ('current', 'proposed') AND reference_id != {reference_id:String}"""
+        return self._reader.query(sql, {"application": application, "segment": segment, "reference_id": reference_id})
 
     def incidents_for(self, application: str, page_id: str) -> list[Row]:
         """The incidents that a page of the application may belong to."""

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.drift.changes import CHANGE_AT, CHANGES, SETS, Mixture
-from benchmarks.drift.ledger import Cell, Ledger, Record
+from benchmarks.drift.ledger import VECTOR_LANES, Cell, Ledger, Record
 from detectors.drift import Batch, Float32Array, reference
 from detectors.drift.vectors import VectorDetector
 
 __all__ = ["SETS", "SOURCES", "cells", "rows", "run"]
 
-SOURCES = ("detectors/drift/*.py", *(f"benchmarks/drift/{name}.py" for name in ("curves", "changes", "texts")))
+SOURCES = (*VECTOR_LANES, *(f"benchmarks/drift/{name}.py" for name in ("curves", "changes", "texts")))
 SHOWN = ("topic 10 %", "topic 20 %", "topic 50 %", "code 5 %", "German 5 %", "JSON 10 %", "0 to 30 % topic over 2,000")
 UNITS, PER_PAGE, HORIZON, STEP, AFTERWARDS = 10_000, 100_000, 4_096, 8, 64
 

@@ -14,6 +14,11 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 
+VECTOR_LANES = tuple(
+    f"detectors/drift/{name}.py" for name in ("__init__", "vectors", "novelty", "reference", "tail", "usable")
+)
+"""What records of a vector stream follow from."""
+
 Record = dict[str, Any]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.drift.changes import CHANGE_AT, CHANGES, RAMPS, SETS, SHIFTS, Mixture
 from benchmarks.drift.intervals import mean_error
-from benchmarks.drift.ledger import Cell, Ledger, Record
+from benchmarks.drift.ledger import VECTOR_LANES, Cell, Ledger, Record
 from benchmarks.drift.play import Found, at_budget, first_page
 from detectors.drift import Float32Array, reference
 from detectors.drift.vectors import VectorDetector
@@ -20,7 +20,7 @@ from streams.core.units import Unit
 __all__ = ["SETS", "SOURCES", "cell_of", "cells", "rows", "run"]
 
 SOURCES = (
-    "detectors/drift/*.py",
+    *VECTOR_LANES,
     "streams/core/explain.py",
     *(f"benchmarks/drift/{name}.py" for name in ("shifted", "changes", "play", "texts")),
 )

@@ -8,8 +8,6 @@ import numpy as np
 
 from detectors.drift import FloatArray
 
-FORGETTING = 1_024  # units over which the effect of a change that is too small to page is averaged
-
 
 @dataclass
 class Capital:
@@ -29,10 +27,6 @@ class Capital:
     def of(cls, *rows: FloatArray) -> Capital:
         """Of three rows of (bets,)."""
         return cls(np.concatenate(rows))
-
-    def nothing(self) -> Capital:
-        """None, of as many bets."""
-        return Capital(np.zeros_like(self.flat))
 
     @property
     def rows(self) -> FloatArray:
@@ -56,12 +50,6 @@ class Capital:
         """Units since capital was put in, on average, and the size of their mean excess; `now` is the next entry."""
         units, excess = (now - self.rows[1:].sum(axis=1) / total).tolist()
         return max(1, round(units)), abs(excess / units)
-
-    def hold(self, total: float, now: FloatArray) -> None:
-        """Keep a page's worth, and forget a little of when it began, so that a change that grows is seen to grow."""
-        rows = self.rows
-        rows /= total
-        rows[1:] += (np.outer(now, rows[0]) - rows[1:]) / FORGETTING
 
 
 def entries_of(units: int, before: float, excess: FloatArray) -> FloatArray:

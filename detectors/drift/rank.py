@@ -205,13 +205,13 @@ class RankDetector:
             calm = calm + 1 if total < CALM else 0
             if total >= 1:
                 age, effect = held.change(total, entries[i + 1])
-                held.hold(total, entries[i + 1])
+                held.flat /= total  # a page's worth is kept
                 if not latched and effect >= self.least_effect:
                     latched = True
                     position = state.units + i + 1
                     alarms.append(Alarm(int(rows[i]), position, "rank", total, float(inflow[i]), age, effect))
             elif latched and calm >= self.reference.units:
-                latched, calm, held = False, 0, held.nothing()
+                latched, calm, held = False, 0, Capital(np.zeros_like(held.flat))
         capital, capital_start, capital_excess = held.rows
         after = RankState(
             units=state.units + len(rows),

@@ -30,9 +30,9 @@ QUARANTINE = 8
 """Whole chunks that wait before they join the reference: 4,096 units, so that a change is seen before it is learned."""
 
 MOST_UNITS = 20_000
-NEAR = 1e-3
-"""A log p-value this near to its level, or a strangeness this near to the edge of a bin (in bins times 10), is measured
-again exactly; errors of single precision are a hundred times smaller."""
+NEAR = 2e-3
+"""A log p-value this near to its level, or a strangeness this near to the edge of a bin, in bins, is measured again
+exactly; errors of single precision are several times smaller."""
 
 
 class Measure(Protocol):
@@ -209,9 +209,10 @@ class VectorDetector:
         looked, stakes, first = state.looked.copy(), state.stakes.copy(), BLOCK - state.units % BLOCK
         seen: list[tuple[int, int, float]] = []
         rows: list[Float32Array] = []
-        for i, block in enumerate(sums / BLOCK):
-            if len(waiting):
-                waiting[-1] += block[:d]
+        blocks = sums / BLOCK
+        if len(waiting):
+            waiting[-1] = np.add.accumulate(np.concatenate([waiting[-1:], blocks[:, :d]]))[-1]
+        for i, block in enumerate(blocks):
             np.subtract(block, means, out=step)
             step *= a
             means += step
@@ -233,8 +234,8 @@ class VectorDetector:
             waiting_sums=waiting,
         )
         scales, units = np.array([(j, unit) for j, unit, _ in seen], np.int64).reshape(-1, 2).T
-        blocks = (state.units + units + 1) // BLOCK
-        looked_at, variance = self._look(state, np.array(rows, np.float32).reshape(-1, means.shape[1]), blocks, scales)
+        before = (state.units + units + 1) // BLOCK
+        looked_at, variance = self._look(state, np.array(rows, np.float32).reshape(-1, means.shape[1]), before, scales)
         return after, _Looks(scales, units, looked_at, variance, np.array([stake for _, _, stake in seen]))
 
     def _look(
@@ -314,7 +315,7 @@ class VectorDetector:
 
     def _bins(self, x: Float32Array, strangeness: FloatArray) -> IntArray:
         place = (strangeness - self.reference.grid[0]) / self.reference.grid[1]
-        near = np.flatnonzero(np.abs(place - np.rint(place)) < 10 * NEAR)
+        near = np.flatnonzero(np.abs(place - np.rint(place)) < NEAR)
         strangeness = strangeness.copy()
         strangeness[near] = self.reference.exact_strangeness(x[near])
         return bins_of(strangeness, self.reference.grid)

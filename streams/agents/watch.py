@@ -217,12 +217,8 @@ class WatchStage:
         reference = event.reference
         if event.proposed:
             return [reference_row(reference, "proposed", 1)]
-        former = self._recovery.references_in_force(reference.application, reference.segment)
-        replaced = [
-            {**row, "status": "superseded", "version": row["version"] + 1}
-            for row in former
-            if row["reference_id"] != reference.reference_id
-        ]
+        former = self._recovery.references_before(reference.application, reference.segment, reference.reference_id)
+        replaced = [{**row, "status": "superseded", "version": row["version"] + 1} for row in former]
         return [reference_row(reference, "current", 2), *replaced]
 
 

@@ -206,11 +206,13 @@ def test_after_an_upgrade_the_reference_is_made_again_from_the_same_interactions
     former = base64.b64encode(b"PK of an earlier program").decode()
     store.insert("detector_states", [{**row, "state": former, "next_offset": upto}])
     (reference,) = store.query("SELECT * FROM references FINAL")
-    store.insert("references", [{**reference, "fitted": former, "version": reference["version"] + 1}])
+    outdated = reference | {"fitted": former, "version": reference["version"] + 1}
+    proposed = outdated | {"reference_id": "p", "status": "proposed", "members": []}
+    store.insert("references", [outdated, proposed])
     take(store, bootstrap, [records[upto : UNITS + 60], records[UNITS + 60 :]], killed_between=True)
-    rows = store.query("SELECT status, members FROM references FINAL ORDER BY status")
-    assert [row["status"] for row in rows] == ["current", "superseded"]
-    assert rows[0]["members"] == [*rows[1]["members"], messages[upto].interaction_id]
+    rows = store.query("SELECT status, members FROM references FINAL ORDER BY status, members")
+    assert [row["status"] for row in rows] == ["current", "superseded", "superseded"]
+    assert rows[0]["members"] == [*reference["members"], messages[upto].interaction_id]
     watched = store.query("SELECT argMax(units, occurred_at) AS n FROM evidence FINAL WHERE stream = 'response'")
     assert 50 <= watched[0]["n"] < 100
 

@@ -1,12 +1,12 @@
 """Change detection under a budget of false pages.
 
 The budget is counted in *pages*: every unit brings a stream a small inflow of them, which its lanes may spend.
-The lanes of a vector stream are `looks` (diffuse change) and `novelty` (concentrated change), those of a signal are
-conformal ranks (`rank`). All of them hold `expected false pages <= inflow`, averaged over references, because a lane
-spends either a valid p-value's level or the capital of bets whose expectation is at most one; expectations add up over
-lanes and streams whatever their dependence, so no correction for multiplicity is needed.
+The lanes of a vector stream are looks (diffuse change) and novelty (concentrated change), that of a signal bets on its
+values (`rank`). All of them are made to hold `expected false pages <= inflow`, averaged over references: a lane spends
+either a p-value's level or the capital of bets whose expectation is at most one; expectations add up over lanes and
+streams whatever their dependence, so no correction for multiplicity is needed.
 
-Sources: e-detectors (Shin, Ramdas, Rinaldo, arXiv 2203.03532); conformal e-testing (arXiv 2412.03464).
+Sources: e-detectors (Shin, Ramdas, Rinaldo, arXiv 2203.03532); conformal e-testing (arXiv 2006.02329, 2412.03464).
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Batch:
     Attributes:
         values: (n, d) float32 unit vectors, or (n,) float64 numbers; rows that are no such thing are skipped.
         inflow: (n,) pages that each unit brings to this stream.
-        uniforms: (n,) numbers in [0, 1) drawn from the units' ids; they break ties, so that a replay decides alike.
+        uniforms: (n,) numbers in [0, 1) drawn from the units' ids; they break ties of
+            strangeness, so that a replay decides alike.
         buckets: (n,) place of each unit in the cycle of the traffic (`cycle.Cycle`); none: there is one place.
     """
 

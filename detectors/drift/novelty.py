@@ -2,7 +2,7 @@
 
 A bet (A, theta) multiplies its capital by 1 - theta + (theta / A) * 1{p < A}, where p is the conformal p-value of a
 unit's strangeness: a factor of expectation one while nothing changes, so that capital grows on average by nothing but
-its inflow (conformal e-testing, arXiv 2412.03464). One finite calibration set is bet against again and again, which
+its inflow (conformal e-testing, arXiv 2006.02329). One finite calibration set is bet against again and again, which
 costs ln(c)/n nats a unit whatever the bet; `REUSE` covers skewed tails besides.
 """
 

@@ -31,6 +31,8 @@ from tocsin.messages import (
     Acknowledge,
     Effect,
     Page,
+    Promote,
+    PromoteReference,
     Propose,
     Rearm,
     Resolve,
@@ -92,7 +94,7 @@ def answers(bootstrap: str, application: str) -> list[Any]:
     consumer.assign([TopicPartition(SIGNALS, partition) for partition in (0, 1)])
     read = [SIGNALS_MESSAGE.validate_json(message.value) for message in consumer]
     consumer.close()
-    return [each for each in read if isinstance(each, Rearm | Propose) and each.application == application]
+    return [each for each in read if isinstance(each, Rearm | Propose | Promote) and each.application == application]
 
 
 def test_a_page_reaches_its_people_once_though_it_comes_twice(store: Store, bootstrap: str, tmp_path: Path) -> None:
@@ -213,3 +215,31 @@ def test_a_run_that_has_ended_is_not_changed_any_more(store: Store, bootstrap: s
 
     respond(store, bootstrap, tmp_path, steps, [])
     assert [row["state"] for row in store.query("SELECT state FROM retraining_runs FINAL")] == ["succeeded"]
+
+
+def test_a_promotion_is_of_the_whole_application_and_takes_the_place_of_its_former_reference(
+    store: Store, bootstrap: str, tmp_path: Path
+) -> None:
+    """A segment's reference comes into force with that of the whole, and not by itself."""
+    application, moment = f"shop-{uuid.uuid4()}", now()
+    row = {"application": application, "members": [], "fitted": "", "created_at": moment, "version": 1}
+    known = [("old", "", "current"), ("new", "", "proposed"), ("part", "template=a", "proposed")]
+    store.insert(
+        "references",
+        [row | {"reference_id": one, "segment": segment, "status": status} for one, segment, status in known],
+    )
+
+    async def steps(handlers: dict[str, Any], *_: object) -> None:
+        topic = Topic(COMMANDS)
+        for one in ("part", "new"):
+            command = PromoteReference(application=application, reference_id=one, actor="ann", given_at=moment)
+            await handlers[COMMANDS]([topic.record(command)])
+
+    respond(store, bootstrap, tmp_path, steps, [])
+    assert [each.reference_id for each in answers(bootstrap, application)] == ["new"]
+    rows = store.query("SELECT reference_id, status FROM references FINAL")
+    assert {each["reference_id"]: each["status"] for each in rows} == {
+        "old": "superseded",
+        "new": "current",
+        "part": "proposed",
+    }

@@ -11,17 +11,17 @@ import numpy as np
 
 from benchmarks.drift.changes import NULL
 from benchmarks.drift.ledger import Cell, Ledger, Record
-from detectors.drift import Batch, Float32Array, rank, reference, to_arrays
+from detectors.drift import Batch, Float32Array, FloatArray, rank, reference, to_arrays
 from detectors.drift.rank import RankDetector
-from detectors.drift.vectors import VectorDetector
+from detectors.drift.vectors import VectorDetector, update_many
 
 SETS = (NULL,)
 SOURCES = ("detectors/drift/*.py", "benchmarks/drift/cost.py")
 BATCHES = (1, 64, 1_024)
 EVENTS = {1: 4_096, 64: 16_384, 1_024: 32_768}
 PER_PAGE = 100_000
-SMALL = ("means", "capital", "capital_start", "at_stake", "look_evidence")
-"""Fields of the state that are looks and capitals; the others bound the reference's growth."""
+GROWTH = ("shift", "counts", "waiting_sums", "waiting_bins")
+"""Fields of the state that make the reference grow; the others are looks and capitals."""
 
 
 def cells(_: Ledger) -> list[Cell]:
@@ -43,8 +43,9 @@ def run(parameters: Mapping[str, Any], seed: int, sets: Mapping[str, Float32Arra
     for size in BATCHES:
         found[f"vectors, batches of {size}"], state = _per_event(vectors, stream, uniforms, size)
         found[f"signal, batches of {size}"], _ = _per_event(signal, values, uniforms, size)
+    found["vectors, one unit of each of 64 streams"] = _side_by_side(vectors, stream, uniforms)
     sizes = {field.name: int(np.asarray(getattr(state, field.name)).nbytes) for field in fields(state)}
-    looks = sum(size for name, size in sizes.items() if name in SMALL)
+    looks = sum(size for name, size in sizes.items() if name not in GROWTH)
     reference_bytes = sum(array.nbytes for array in to_arrays(fitted, "").values())
     return found | {"looks and capitals": looks, "whole state": sum(sizes.values()), "reference": reference_bytes}
 
@@ -72,6 +73,19 @@ def _per_event(detector: Any, values: Any, uniforms: Any, size: int) -> tuple[fl
 
     seconds, after = _timed(feed)
     return seconds / (size * len(batches)) * 1e6, after
+
+
+def _side_by_side(detector: VectorDetector, values: Float32Array, uniforms: FloatArray) -> float:
+    """CPU microseconds an event, of streams that share a reference and are fed together."""
+    streams, rounds, inflow = 64, 64, np.full(1, 1 / PER_PAGE)
+    units = [Batch(values[i : i + 1], inflow, uniforms[i : i + 1]) for i in range(streams * rounds)]
+
+    def feed() -> None:
+        states = [detector.start()] * streams
+        for start in range(0, len(units), streams):
+            states = [state for state, _ in update_many(detector, states, units[start : start + streams])]
+
+    return _timed(feed)[0] / len(units) * 1e6
 
 
 def rows(ledger: Ledger, of: list[Cell]) -> list[Record]:

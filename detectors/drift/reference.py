@@ -9,8 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from detectors.drift import Float32Array, FloatArray, IntArray, ReferenceRefused
-from detectors.drift.tail import bootstrap
+from detectors.drift import Float32Array, FloatArray, IntArray, ReferenceRefused, tail
 from detectors.drift.usable import usable
 
 LEAST_UNITS = 2_000
@@ -41,7 +40,7 @@ class VectorReference:
         weights: (r,) of the axes.
         rest: weight of all other directions.
         mean, scale, skew: moments of the weighted square length for a Gaussian of the calibration part's covariance.
-        tail: (scales, 2) see `tail.bootstrap`.
+        tail: (scales, 2) see `tail.fit`.
         centroids: (r, K) of the fit part, as columns, each axis times its weight.
         centroid_squares: (K,) weighted square lengths.
         occupancy: (K,) share of the calibration part nearest to each centroid.
@@ -189,7 +188,7 @@ def fit(
     bins = bins_of(reference.strangeness(calibration), grid)
     novelty = np.bincount(places[fitted:] * BINS + bins, minlength=len(bucket_units) * BINS).reshape(-1, BINS)
     filled = {
-        "tail": bootstrap(centred, reference.squares, mean, scale, seed),
+        "tail": tail.fit(skew, *tail.bootstrap(centred, reference.squares, mean, scale, seed)),
         "occupancy": np.bincount(reference.nearest(calibration), minlength=centroids.shape[1]) / len(calibration),
         "grid": grid,
         "novelty": novelty,

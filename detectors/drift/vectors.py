@@ -254,7 +254,7 @@ class VectorDetector:
     def _log_p(self, scales: IntArray, squares: FloatArray, variance: FloatArray) -> FloatArray:
         reference = self.reference
         statistic = (squares / variance - reference.mean) / reference.scale
-        return log_p(statistic, reference.tail[scales, 0], reference.tail[scales, 1], reference.skew)
+        return log_p(statistic, reference.tail[scales])
 
     def _gap(self, j: int, row: Float32Array, variance: float, stake: float) -> float:
         """Log of level over p-value of one look, measured exactly; it pages from 0 on."""

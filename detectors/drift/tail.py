@@ -20,7 +20,7 @@ BLOCK = 4
 """Units that enter the moving means together; a look falls on the end of a block."""
 
 SURPLUS = (1.0, 1.1, 1.0, 1.0)
-"""Of the skew at each scale, for what is not Gaussian yet: beyond the .1 % point of Pearson III, 2 and 1.2 times as many
+"""Of the skew at each scale, for what is not Gaussian yet: beyond the .1 % point of Pearson III 2 and 1.2 times as many
 looks as there should be were measured at 32 and 128 units, none too many from 512 on. The shortest is bootstrapped."""
 
 EVENTS = 160_000

@@ -11,8 +11,9 @@ import numpy as np
 
 from benchmarks.drift import null, packages, shifted, windows
 from benchmarks.drift.changes import CHANGE_AT, SHIFTS
+from benchmarks.drift.intervals import delays_at
 from benchmarks.drift.ledger import Cell, Ledger, Record
-from benchmarks.drift.thresholds import mean_time, row, threshold_of
+from benchmarks.drift.thresholds import mean_time, threshold_of
 
 MEAN_TIMES = (5_000, 100_000)
 SIZES = (2_000, 10_000)
@@ -94,13 +95,13 @@ def _ours(ledger: Ledger, units: int, at: int) -> Record:
     cell = ours_at(ledger, units)
     per_page, records = cell.parameters["units_per_page"][at], ledger.records(cell)
     delays = {name: [record[f"{name}, {per_page}"]["delay"] for record in records] for name in SHIFTS}
-    return row(MEAN_TIMES[at], OURS, units, f"c = {per_page:,}", delays)
+    return delays_at(MEAN_TIMES[at], OURS, units, f"c = {per_page:,}", delays)
 
 
 def _others(ledger: Ledger, cell: Cell, measures: Sequence[str], at: int) -> list[Record]:
     runs = [run for record in ledger.records(cell) for run in _by_run(record)]
     return [
-        row(
+        delays_at(
             MEAN_TIMES[at],
             measure,
             cell.parameters["units"],

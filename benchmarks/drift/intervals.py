@@ -1,12 +1,14 @@
-"""Intervals of what is counted and averaged."""
+"""What is counted and averaged, with intervals and errors."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy import stats
+
+from benchmarks.drift.ledger import Record
 
 
 def pages_over_budget(pages: Sequence[int], budget: float) -> tuple[float, float, float]:
@@ -32,3 +34,12 @@ def mean_error(values: Sequence[float]) -> tuple[float, float]:
     """Mean and its standard error."""
     found = np.asarray(values, np.float64)
     return float(found.mean()), float(found.std(ddof=1)) / math.sqrt(len(found)) if len(found) > 1 else math.inf
+
+
+def delays_at(time: int, method: str, units: int, threshold: str, delays: Mapping[str, Sequence[int]]) -> Record:
+    """A line of the table: mean delays with standard errors; what was not found counts with the whole horizon."""
+    found: Record = {"mean time": time, "method": method, "N": units, "threshold": threshold}
+    for name, values in delays.items():
+        mean, error = mean_error(values)
+        found |= {name: round(mean, 1), f"{name} ±": round(error, 1), "runs": len(values)}
+    return found

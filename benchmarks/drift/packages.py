@@ -15,8 +15,9 @@ from typing import Any
 
 from benchmarks.drift.changes import SETS, SHIFTS
 from benchmarks.drift.encoded import Sets
+from benchmarks.drift.intervals import delays_at
 from benchmarks.drift.ledger import ROOT, Cell, Ledger, Record
-from benchmarks.drift.thresholds import mean_time, row, threshold_of
+from benchmarks.drift.thresholds import mean_time, threshold_of
 
 __all__ = ["SETS", "SOURCES", "cells", "install", "rows", "rows_at", "run"]
 
@@ -109,7 +110,7 @@ def rows_at(ledger: Ledger, time: int) -> list[Record]:
         records = ledger.records(cell) if cell else []
         delays: dict[str, Sequence[int]] = {name: [record["delays"][name] for record in records] for name in SHIFTS}
         if cell and records:
-            found.append(row(time, method, UNITS, f"{cell.parameters['threshold']:.4g}", delays))
+            found.append(delays_at(time, method, UNITS, f"{cell.parameters['threshold']:.4g}", delays))
     return found
 
 

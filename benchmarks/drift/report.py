@@ -38,7 +38,9 @@ nobody knows whether they change."""
 SHIFTED = "At the nominal budget, nothing recalibrated, with the target below each row that has one."
 RAMPED = "A share that grows slowly from 0 to 30 %, at c = 100,000 and N = 10,000."
 SWAPPED = """The same prompts, answered by another model from one unit on. Five streams share one budget of
-c = 100,000; *any* is the first page of any. The law has just {prompts} different prompts, drawn again and again."""
+c = 100,000; *any* is the first page of any. The law has just {prompts} different prompts, drawn again and
+again, so that whatever is answered anew is novel. The rows with one model twice show what that alone does: there the
+model stays, and prompts change from one half of them to the other."""
 EQUAL = """Everybody has the threshold at which the mean time to false alarm (time under observation over alarms) on
 clinc150 is the same: the others by an oracle, ours by its budget. The packages of others are slow: N = 2,000,
 {time:,} alone, few runs."""
@@ -134,10 +136,13 @@ def _equal(row: Record) -> Record:
 
 
 def _said(row: Record) -> Record:
-    quartiles = row["beginning, quartiles of the error"]
-    return {name: row[name] for name in ("change", "c", "N", "runs", "median", "exemplars from the change")} | {
-        "estimated less true units since the change, quartiles": " / ".join(f"{q:+,}" for q in quartiles)
-    }
+    names = ("change", "c", "N", "runs", "median", "of ten exemplars from the change", "at most")
+    quartiles = " / ".join(f"{q:+,}" for q in row["beginning, quartiles of the error"])
+    return {name: row[name] for name in names} | {"estimated less true units since the change, quartiles": quartiles}
+
+
+def _curve(row: Record) -> Record:
+    return {name: value for name, value in row.items() if name != "evidence"}
 
 
 def _cell(value: object) -> str:
@@ -169,7 +174,12 @@ def _table(rows: Sequence[Record]) -> str:
 
 def show(tables: Tables) -> None:
     """The tables on the terminal."""
-    shapes: Mapping[str, Callable[[Record], Record]] = {"null": _null, "equal": _equal, "swapped": _swap}
+    shapes: Mapping[str, Callable[[Record], Record]] = {
+        "null": _null,
+        "equal": _equal,
+        "swapped": _swap,
+        "curves": _curve,
+    }
     console = Console()
     for name, found in tables.items():
         rows = [shapes.get(name, dict)(row) for row in found]

@@ -68,8 +68,9 @@ def told(detector: VectorDetector, mixture: Mixture, page: Found) -> Record:
     vectors = mixture.values(start, stop)
     window = [Unit(str(start + i), 0.0, "", {STREAM: vector}, {}, {}) for i, vector in enumerate(vectors)]
     exemplars = exemplars_of(_reference(detector), STREAM, page.state, page.alarm, window)
-    changed = [bool(mixture.changed[int(exemplar.interaction_id)]) for exemplar in exemplars]
-    return record | {"lane": page.alarm.lane, "age": page.alarm.age, "exemplars": sum(changed) / len(changed)}
+    changed = sum(bool(mixture.changed[int(exemplar.interaction_id)]) for exemplar in exemplars)
+    possible = min(len(exemplars), int(mixture.changed[start:stop].sum()))
+    return record | {"lane": page.alarm.lane, "age": page.alarm.age, "exemplars": changed, "possible": possible}
 
 
 def _reference(detector: VectorDetector) -> Reference:
@@ -103,5 +104,10 @@ def summary(told: list[Record]) -> Record:
         "not found": len(told) - len(paged),
         "early pages": sum(run["early"] for run in told),
         "beginning, quartiles of the error": [int(quartile) for quartile in quartiles],
-        "exemplars from the change": round(float(np.mean([run["exemplars"] for run in paged])), 3) if paged else None,
+        "of ten exemplars from the change": _mean(paged, "exemplars"),
+        "at most": _mean(paged, "possible"),
     }
+
+
+def _mean(runs: list[Record], name: str) -> float | None:
+    return round(float(np.mean([run[name] for run in runs])), 2) if runs else None

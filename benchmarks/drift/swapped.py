@@ -26,9 +26,14 @@ SOURCES = (
 SWAPS = (
     ("arena prompts", "gpt-4-0314", "gpt-4-0613"),
     ("arena prompts", "gpt-4-0613", "gpt-3.5-turbo-0125"),
+    ("arena prompts", "gpt-4-0613", "gpt-4-0613"),
     ("gsm8k prompts", "6b_finetuning", "175b_finetuning"),
     ("gsm8k prompts", "175b_finetuning", "175b_verification"),
+    ("gsm8k prompts", "175b_finetuning", "175b_finetuning"),
 )
+"""Prompts, and who answers them before and after. The same twice is a control: its change is that of the prompts, from
+one half of them to the other, which shows how much of the delays is due to a law of so few prompts and answers."""
+
 STREAMS = ("prompt", "response", "response_given_prompt", "response.length", "relevance")
 UNITS, PER_PAGE, HORIZON = 10_000, 100_000, 8_192
 
@@ -88,9 +93,12 @@ def run(parameters: Mapping[str, Any], seed: int, sets: Mapping[str, Float32Arra
     before, after = parameters["before"], parameters["after"]
     lengths = [np.array([len(text) for text in texts.SETS[name]()], np.float64) for name in (before, after)]
     answers = Answers(sets[parameters["prompts"]], sets[before], sets[after], (lengths[0], lengths[1]))
-    known = random.integers(len(answers.prompts), size=parameters["units"])
+    n, length = len(answers.prompts), CHANGE_AT + parameters["horizon"]
+    half = random.permutation(n)[: n // 2]
+    halves = (half, np.setdiff1d(np.arange(n), half)) if before == after else (np.arange(n), np.arange(n))
+    known = random.choice(halves[0], size=parameters["units"])
     regression = given.fit(answers.prompts[known], answers.before[known], seed=seed)
-    rows = random.integers(len(answers.prompts), size=CHANGE_AT + parameters["horizon"])
+    rows = np.concatenate([random.choice(halves[0], CHANGE_AT), random.choice(halves[1], length - CHANGE_AT)])
     found: Record = {}
     for stream in STREAMS:
         seen = known[regression.held_out] if stream == "response_given_prompt" else known

@@ -66,6 +66,7 @@ def _swaps(tables: Tables) -> list[Aim]:
     return [
         Aim(f"{row['before']} → {row['after']}: first page", f"≤ {SWAP}", f"{row['any']:,.0f}", row["any"] <= SWAP)
         for row in tables["swapped"]
+        if row["before"] != row["after"]
     ]
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.drift.intervals import mean_error
-from benchmarks.drift.ledger import Record
 from detectors.drift import FloatArray
 
 Records = list[tuple[int, float]]
@@ -46,12 +44,3 @@ def threshold_of(paths: Sequence[Records], wanted: float) -> float:
     """The lowest threshold with at least the mean time to false alarm that is wanted."""
     heights = sorted({height for *records, _ in paths for _, height in records})
     return heights[min(bisect_left(heights, wanted, key=lambda height: mean_time(paths, height)[0]), len(heights) - 1)]
-
-
-def row(time: int, method: str, units: int, threshold: str, delays: Mapping[str, Sequence[int]]) -> Record:
-    """A line of the table: mean delays with standard errors; what was not found counts with the whole horizon."""
-    found: Record = {"mean time": time, "method": method, "N": units, "threshold": threshold}
-    for name, values in delays.items():
-        mean, error = mean_error(values)
-        found |= {name: round(mean, 1), f"{name} ±": round(error, 1), "runs": len(values)}
-    return found

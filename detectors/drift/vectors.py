@@ -30,6 +30,7 @@ QUARANTINE = 8
 """Whole chunks that wait before they join the reference: 4,096 units, so that a change is seen before it is learned."""
 
 MOST_UNITS = 20_000
+AGES = 4  # longest scales that an estimate of a change's beginning goes back
 NEAR = 2e-3
 """A log p-value this near to its level, or a strangeness this near to the edge of a bin, in bins, is measured again
 exactly; errors of single precision are several times smaller."""
@@ -98,10 +99,12 @@ class VectorState:
 
 @dataclass(frozen=True)
 class _Looks:
-    """Looks of a chunk, in their order: scale, unit of the chunk, mean less the centre, and what they may spend."""
+    """Looks of a chunk, in their order: scale, unit of the chunk, all moving means then; the one that is looked at less
+    the centre, and what it may spend."""
 
     scales: IntArray
     units: IntArray
+    means: list[Float32Array]
     rows: Float32Array
     variances: FloatArray
     stakes: FloatArray
@@ -169,9 +172,7 @@ class VectorDetector:
         """(d,) direction of the change at this scale: units whose dot product with it is large speak for it."""
         j = SCALES.index(scale)
         blocks = np.array([max(1, state.units // BLOCK)])
-        row = self._look(state, state.means[j : j + 1], blocks, np.array([j]))[0][0]
-        axes, weights = self.reference.axes[:, :-1], self.reference.weights - self.reference.rest
-        return np.asarray(self.reference.rest * row + (row @ axes * weights) @ axes.T, np.float32)
+        return self._weighted(self._look(state, state.means[j : j + 1], blocks, np.array([j]))[0][0])
 
     def steps(self, state: VectorState, batch: Batch) -> Generator[Question, Answer, tuple[VectorState, list[Alarm]]]:
         """An update that asks for its measures: yields rows of looks and vectors, is sent squares and strangeness."""
@@ -208,7 +209,7 @@ class VectorDetector:
         waiting = state.waiting_sums.copy()
         looked, stakes, first = state.looked.copy(), state.stakes.copy(), BLOCK - state.units % BLOCK
         seen: list[tuple[int, int, float]] = []
-        rows: list[Float32Array] = []
+        seen_means: list[Float32Array] = []
         blocks = sums / BLOCK
         if len(waiting):
             waiting[-1] = np.add.accumulate(np.concatenate([waiting[-1:], blocks[:, :d]]))[-1]
@@ -222,7 +223,7 @@ class VectorDetector:
                     break  # what does not divide a stride divides no longer one
                 stakes[j], looked[j] = spent[unit] - looked[j], spent[unit]
                 seen.append((j, unit - 1, float(stakes[j])))
-                rows.append(means[j].copy())
+                seen_means.append(means.copy())
         after = replace(
             state,
             units=state.units + n,
@@ -235,8 +236,9 @@ class VectorDetector:
         )
         scales, units = np.array([(j, unit) for j, unit, _ in seen], np.int64).reshape(-1, 2).T
         before = (state.units + units + 1) // BLOCK
+        rows = [then[j] for then, j in zip(seen_means, scales, strict=True)]
         looked_at, variance = self._look(state, np.array(rows, np.float32).reshape(-1, means.shape[1]), before, scales)
-        return after, _Looks(scales, units, looked_at, variance, np.array([stake for _, _, stake in seen]))
+        return after, _Looks(scales, units, seen_means, looked_at, variance, np.array([stake for _, _, stake in seen]))
 
     def _look(
         self, state: VectorState, means: Float32Array, blocks: IntArray, scales: IntArray
@@ -292,7 +294,7 @@ class VectorDetector:
             where = (int(index[played.page]), before + 1 + played.page, "novelty")
             alarms.append(Alarm(*where, played.evidence, stake, played.age, played.effect))
         elif look is not None:
-            alarms.append(self._alarm(looks, int(look), index, before + 1))
+            alarms.append(self._alarm(state, looks, int(look), index, before + 1))
         return replace(
             state,
             book=book,
@@ -300,7 +302,7 @@ class VectorDetector:
             restless=state.restless or played.restless or bool((gaps >= marks[1]).any()),
         ), alarms
 
-    def _alarm(self, looks: _Looks, k: int, index: IntArray, first_unit: int) -> Alarm:
+    def _alarm(self, state: VectorState, looks: _Looks, k: int, index: IntArray, first_unit: int) -> Alarm:
         j, unit, row = int(looks.scales[k]), int(looks.units[k]), looks.rows[k]
         variance, stake = float(looks.variances[k]), float(looks.stakes[k])
         return Alarm(
@@ -309,9 +311,27 @@ class VectorDetector:
             lane=f"look {SCALES[j]}",
             evidence=min(1e6, math.exp(min(self._gap(j, row, variance, stake), 14.0))),
             threshold=stake,
-            age=min(SCALES[j], first_unit + unit),
+            age=self._age(state, looks.means[k], j, first_unit + unit),
             effect=self._length(row, variance),
         )
+
+    def _age(self, state: VectorState, means: Float32Array, j: int, units: int) -> int:
+        """Estimated units since the change began: where a step fits the moving means best, along the one that paged.
+
+        A step t units ago has moved the mean of scale h by 1 - exp(-t/h) of its size, which least squares fit.
+        """
+        scales, blocks = np.arange(len(SCALES)), np.full(len(SCALES), max(1, units // BLOCK))
+        rows, variance = self._look(state, means, blocks, scales)
+        moved = rows @ self._weighted(rows[j])
+        ages = np.unique(np.geomspace(1, min(units, AGES * SCALES[-1]), 100).round())
+        expected = 1 - np.exp(-ages[:, None] / np.array(SCALES))
+        fit = (expected @ (moved / variance)).clip(0) ** 2 / (expected**2 @ (1 / variance))
+        return int(ages[int(fit.argmax())])
+
+    def _weighted(self, row: Float32Array) -> Float32Array:
+        """(d,) whose dot product with a vector is the weighted one of (d,) `row`."""
+        axes, weights = self.reference.axes[:, :-1], self.reference.weights - self.reference.rest
+        return np.asarray(self.reference.rest * row + (row @ axes * weights) @ axes.T, np.float32)
 
     def _bins(self, x: Float32Array, strangeness: FloatArray) -> IntArray:
         place = (strangeness - self.reference.grid[0]) / self.reference.grid[1]

@@ -97,7 +97,8 @@ def _judge(rows: list[Record], as_json: bool) -> int:
         streams = row["references"] * row["streams of each"]
         console.print(
             f"false pages / budget at c = {row['c']:,} over {streams:,} streams: {row['pages / budget']}"
-            f" (95 % interval {row['low']} to {row['high']}; it must end below 1)"
+            f" (95 % interval {row['low']} to {row['high']}; it must end below 1)",
+            soft_wrap=True,
         )
     return int(not rows or any(row["high"] >= 1 for row in rows))
 

@@ -17,7 +17,7 @@ from benchmarks.drift.thresholds import mean_time, threshold_of
 
 MEAN_TIMES = (5_000, 100_000)
 SIZES = (2_000, 10_000)
-BUDGETS = {5_000: (1_000, 2_000, 4_000), 100_000: (20_000, 40_000, 80_000)}
+BUDGETS = {5_000: (1_500, 4_000), 100_000: (30_000, 80_000)}
 """Units per page to measure the mean time to false alarm at; it lies above them, as part of the budget is not used."""
 
 HORIZON = 20_000
@@ -27,7 +27,7 @@ OURS = "ours"
 
 def calibrating(units: int) -> dict[int, Cell]:
     """Of each mean time, where ours is measured; of 0, where the measures of `windows` are."""
-    seeds, length = {5_000: (200, 10_000), 100_000: (250, 20_000)}, CHANGE_AT + HORIZON
+    seeds, length = {5_000: (150, 10_000), 100_000: (250, 20_000)}, CHANGE_AT + HORIZON
     ours = {
         time: null.cell_of("independent", "embeddings", units, BUDGETS[time], *(seeds[time][0], 1, seeds[time][1]))
         for time in MEAN_TIMES
@@ -65,7 +65,7 @@ def others_at(ledger: Ledger, units: int) -> Cell:
         for name in windows.MEASURES
     }
     parameters = {"units": units, "streams": 2, "horizon": HORIZON, "changes": list(SHIFTS), "thresholds": thresholds}
-    return Cell("windows", parameters, 24, 1)
+    return Cell("windows", parameters, 24 if units == SIZES[-1] else 16, 1)
 
 
 def budget_of(ledger: Ledger, cell: Cell, wanted: float) -> int:

@@ -46,13 +46,13 @@ def cells(_: Ledger) -> list[Cell]:
     cured = ("sessions", "20 users interleaved", "retry bursts")
     traps = ("every turn a unit", "retry bursts, repeats counted", "day and night, no buckets")
     return [
-        *(plain("embeddings", units, usual, seeds) for units, seeds in ((2_500, 1_000), (10_000, 600))),
+        *(plain("embeddings", units, usual, seeds) for units, seeds in ((2_500, 1_000), (10_000, 500))),
         *(plain(kind, 2_500, usual, 1_000) for kind in ("scalars", "binaries")),
         plain("together", 2_500, usual, 500),
-        *(plain("embeddings", n, (RARE,), seeds, 4, 20_000) for n, seeds in ((2_500, 500), (10_000, 500))),
-        *(plain(kind, 2_500, (RARE,), 1_000, 2, 20_000) for kind in ("scalars", "binaries")),
-        plain("together", 2_500, (RARE,), 500, 4, 10_000),
-        *(cell_of(traffic, "embeddings", 2_500, (10_000, 100_000), 500, 2) for traffic in cured),
+        *(plain("embeddings", units, (RARE,), 500, 4, 20_000) for units in (2_500, 10_000)),
+        *(plain(kind, 2_500, (RARE,), 600, 2, 20_000) for kind in ("scalars", "binaries")),
+        plain("together", 2_500, (RARE,), 300, 4, 10_000),
+        *(cell_of(traffic, "embeddings", 2_500, (10_000, 100_000), 400, 2) for traffic in cured),
         cell_of("day and night", "embeddings", 10_000, (10_000, 100_000), 400, 3),
         *(cell_of(traffic, "embeddings", 2_500, (10_000,), 60) for traffic in traps[:2]),
         cell_of(traps[2], "embeddings", 10_000, (10_000,), 60),
@@ -62,8 +62,8 @@ def cells(_: Ledger) -> list[Cell]:
 
 
 def quick_cells() -> list[Cell]:
-    """What continuous integration can afford: 1,000 short streams at one budget."""
-    return [cell_of("independent, few texts", "embeddings", 2_000, (100_000,), 250, 4, 3_000)]
+    """What continuous integration can afford: 2,000 short streams at one budget."""
+    return [cell_of("independent, few texts", "embeddings", 2_000, (100_000,), 500, 4, 3_000)]
 
 
 def run(parameters: Mapping[str, Any], seed: int, sets: Mapping[str, Float32Array]) -> Record:

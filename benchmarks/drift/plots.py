@@ -53,7 +53,7 @@ def _null(axes: list[Axes], rows: Sequence[Record]) -> None:
         label = f"{name[0]}, {name[1]}, N = {name[2]:,}"
         axes[0].errorbar([row["c"] * aside for row in of], ratios, yerr=errors, fmt="o", ms=3, lw=1, label=label)
     axes[0].axhline(1, color="black", lw=1)
-    axes[0].set(xscale="log", xlabel="c, units per page of budget", ylabel="false pages / budget", ylim=(0, None))
+    axes[0].set(xscale="log", xlabel="c, units per page of budget", ylabel="false pages / budget", ylim=(0, 3))
     axes[0].legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=7)
 
 
@@ -63,7 +63,8 @@ def _evidence(axes: list[Axes], rows: Sequence[Record]) -> None:
         axes[0].plot(since, [max(one, 1e-6) for one in row["evidence"]], lw=1, label=row["change"])
     axes[0].axhline(1, color="black", lw=1)
     axes[0].axvline(0, color="black", lw=0.5, ls=":")
-    axes[0].set(yscale="log", xlabel="units since the change", ylabel="evidence, 1 is a page", xlim=(-256, 2_048))
+    axes[0].set_xscale("symlog", linthresh=64)
+    axes[0].set(yscale="log", xlabel="units since the change", ylabel="evidence, 1 is a page", xlim=(-64, 2_048))
     axes[0].legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
 
 
@@ -76,5 +77,6 @@ def _shares(axes: list[Axes], rows: Sequence[Record]) -> None:
             axis.plot(list(shares.values()), delays, marker="o", ms=3, lw=2.5 if ours else 1, label=row["method"])
         axis.set(xscale="log", yscale="log", xlabel="share of changed traffic (topic), %", ylabel="mean delay, units")
         axis.set(xticks=list(shares.values()), xticklabels=[str(share) for share in shares.values()])
+        axis.minorticks_off()
         axis.set_title(f"mean time to false alarm {time:,}, N = 10,000", fontsize=9)
     axes[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)

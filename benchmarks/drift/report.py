@@ -25,6 +25,7 @@ c is the number of units in which a stream's budget adds up to one page. N is th
 delay counts units from the change to the page; ± is its standard error; a run without a page counts with its horizon.
 """
 
+NOT_RUN = "Not run yet."
 KEPT = "~/.cache/tocsin/benchmarks/drift/results.jsonl"
 
 NULL = """Reference and stream are drawn from one law with replacement, every reference anew; a page starts its stream
@@ -56,10 +57,11 @@ def write(tables: Tables, version: str, out: Path) -> None:
 
 
 def _parts(tables: Tables, version: str) -> list[str]:
-    parts = [INTRODUCTION.format(machine=machine(), version=version, kept=KEPT)]
+    parts = [INTRODUCTION.format(machine=machine(), version=version, kept=KEPT).strip()]
     parts += ["## What was aimed at", _table([_aimed(aim) for aim in aims(tables)])]
     parts += ["## Where others are faster"]
-    parts += ["\n".join(f"* {loss}" for loss in losses(tables)) or "Nowhere in these tables."]
+    nowhere = "Nowhere in these tables." if tables["equal"] else NOT_RUN
+    parts += ["\n".join(f"* {loss}" for loss in losses(tables)) or nowhere]
     null = tables["null"]
     parts += [_heading("False pages against the budget", "null"), NULL, _image("null", "False pages over budget by c")]
     parts += [_table([_null(row) for row in null if row["traffic"] not in TRAPS])]
@@ -166,7 +168,7 @@ def _columns(rows: Sequence[Record]) -> list[str]:
 def _table(rows: Sequence[Record]) -> str:
     """Rows as a table in Markdown."""
     if not rows:
-        return "Not run yet."
+        return NOT_RUN
     names = _columns(rows)
     lines = [names, ["---"] * len(names), *([_cell(row.get(name)) for name in names] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

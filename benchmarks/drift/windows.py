@@ -33,6 +33,7 @@ MEASURES = (
     f"NEWMA, window {NEWMA_WINDOW}",
 )
 FIRST_LOOK = 4_096
+BLOCK = 128
 
 
 def run(parameters: Mapping[str, Any], seed: int, sets: Mapping[str, Float32Array]) -> Record:
@@ -100,19 +101,13 @@ class Measures:
     def paths(self, mixture: Mixture, stop: int) -> dict[str, FloatArray]:
         """(stop,) of every measure; -inf until its window is full."""
         vectors = mixture.values(0, stop)
-        found = {f"mean distance, window {window}": self._mean_distance(vectors, window) for window in MEAN_WINDOWS}
+        sums = np.cumsum(vectors - self._centre, axis=0, dtype=np.float64)
+        found = {f"mean distance, window {window}": _length_of_mean(sums, window) for window in MEAN_WINDOWS}
         cross = mixture.of(self._kernel, 0, stop).astype(np.float64)
         pairs = _pairs(vectors, self._gamma)
         for window in MMD_WINDOWS:
             found[f"MMD, window {window}"] = self._mmd(cross, pairs[window], window)
         found[f"NEWMA, window {NEWMA_WINDOW}"] = self._newma(mixture.of(self._features, 0, stop))
-        return found
-
-    def _mean_distance(self, vectors: Float32Array, window: int) -> FloatArray:
-        sums = np.cumsum(vectors - self._centre, axis=0, dtype=np.float64)
-        sums[window:] -= sums[:-window].copy()
-        found: FloatArray = np.sqrt(np.einsum("nd,nd->n", sums, sums)) / window
-        found[: window - 1] = -np.inf
         return found
 
     def _mmd(self, cross: FloatArray, pairs: FloatArray, window: int) -> FloatArray:
@@ -124,11 +119,21 @@ class Measures:
 
     def _newma(self, features: Float32Array) -> FloatArray:
         slow = math.log(NEWMA_RATIO) / (NEWMA_WINDOW * (NEWMA_RATIO - 1))  # B = log(L/l) / (L - l) to first order
-        difference = np.zeros(features.shape, np.float64)
+        difference = np.zeros(features.shape, np.float32)
         for sign, rate in ((1, NEWMA_RATIO * slow), (-1, slow)):
-            start = ((1 - rate) * self._start)[None]
-            difference += sign * lfilter([rate], [1, rate - 1], features, axis=0, zi=start)[0]
-        return np.asarray(np.sqrt(np.einsum("nd,nd->n", difference, difference)))
+            weights = np.array([rate], np.float32), np.array([1, rate - 1], np.float32)
+            start = ((1 - rate) * self._start)[None].astype(np.float32)
+            difference += sign * lfilter(*weights, features, axis=0, zi=start)[0]
+        return np.asarray(np.sqrt(np.einsum("nd,nd->n", difference, difference)), np.float64)
+
+
+def _length_of_mean(sums: FloatArray, window: int) -> FloatArray:
+    """(n,) length of the mean of the last units, from sums (n, d) of all units so far."""
+    found = np.full(len(sums), -np.inf)
+    last = sums[window - 1 :].copy()
+    last[1:] -= sums[:-window]
+    found[window - 1 :] = np.sqrt(np.einsum("nd,nd->n", last, last)) / window
+    return found
 
 
 def _pairs(vectors: Float32Array, gamma: np.float32) -> dict[int, FloatArray]:
@@ -136,10 +141,11 @@ def _pairs(vectors: Float32Array, gamma: np.float32) -> dict[int, FloatArray]:
     n, widest = len(vectors), max(MMD_WINDOWS)
     back = {window: np.zeros(n) for window in MMD_WINDOWS}
     ahead = {window: np.zeros(n) for window in MMD_WINDOWS}
-    for start in range(0, n, widest):
-        stop, first, last = min(start + widest, n), max(0, start - widest), min(start + 2 * widest, n)
-        block = np.exp(2 * gamma * (vectors[start:stop] @ vectors[first:last].T - 1))
-        sums = np.concatenate([np.zeros((stop - start, 1)), np.cumsum(block, axis=1, dtype=np.float64)], axis=1)
+    for start in range(0, n, BLOCK):
+        stop, first, last = min(start + BLOCK, n), max(0, start - widest), min(start + BLOCK + widest, n)
+        block = vectors[start:stop] @ vectors[first:last].T
+        sums = np.zeros((stop - start, last - first + 1), np.float32)
+        np.cumsum(np.exp(2 * gamma * (block - 1), out=block), axis=1, out=sums[:, 1:])
         rows, own = np.arange(stop - start), np.arange(start, stop) - first
         for window in MMD_WINDOWS:
             back[window][start:stop] = sums[rows, own] - sums[rows, np.maximum(own - window + 1, 0)]

@@ -131,8 +131,8 @@ def _check(vectors: Float32Array, least: int) -> None:
     if not usable(vectors).all():
         raise ReferenceRefused("a reference needs unit vectors: some are zero, not finite, or of another length")
     distinct = len(np.unique(vectors[:, :8], axis=0))  # the first numbers tell texts apart, and sorting is dear
-    if distinct < 2 * CENTROIDS:
-        raise ReferenceRefused(f"a reference needs {2 * CENTROIDS} distinct vectors at least, there are {distinct}")
+    if distinct < CENTROIDS:
+        raise ReferenceRefused(f"a reference needs {CENTROIDS} distinct vectors at least, there are {distinct}")
 
 
 def fit(

@@ -200,8 +200,8 @@ def test_a_reference_of_vectors_refuses_too_few_and_too_much_alike(ordinary_vect
     vectors = ordinary_vectors(np.random.default_rng(0), 2_000)
     with pytest.raises(ReferenceRefused, match="2000 vectors at least, there are 1999"):
         reference.fit(vectors[:1_999])
-    with pytest.raises(ReferenceRefused, match="256 distinct vectors at least, there are 255"):
-        reference.fit(vectors[np.arange(2_000) % 255])
+    with pytest.raises(ReferenceRefused, match="128 distinct vectors at least, there are 127"):
+        reference.fit(vectors[np.arange(2_000) % 127])
     with pytest.raises(ReferenceRefused, match="vectors at least"):
         reference.fit(vectors[:, 0])
 

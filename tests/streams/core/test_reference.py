@@ -100,7 +100,7 @@ def test_a_stream_that_cannot_be_fitted_says_why_and_leaves_the_others(units: li
     same = [replace(unit, vectors=dict(unit.vectors) | {"response": units[0].vectors["response"]}) for unit in units]
     reference = made(same)
     assert reference.streams == ("prompt", "length", "toxicity")
-    assert "256 distinct vectors" in reference.refused["response"]
+    assert "128 distinct vectors" in reference.refused["response"]
 
 
 def test_a_signal_that_too_few_units_carry_is_not_watched(units: list[Unit]) -> None:

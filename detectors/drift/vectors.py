@@ -346,7 +346,8 @@ class VectorDetector:
 
     def _bets(self, grown: int) -> novelty.Bets:
         if grown not in self._known_bets:
-            self._known_bets[grown] = novelty.Bets.against(self.reference.calibration + grown, self.units_per_page)
+            fewest = int(self.reference.novelty.sum(axis=1).min())  # a climb may happen in one place of the cycle alone
+            self._known_bets[grown] = novelty.Bets.against(fewest + grown, self.units_per_page)
         return self._known_bets[grown]
 
     # -- growth and calm -------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ def main() -> int:
     """Parse the arguments and run."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.drift", description="The drift benchmark.")
     parser.add_argument("--only", nargs="+", choices=bench.FAMILIES, metavar="FAMILY", help=", ".join(bench.FAMILIES))
+    parser.add_argument("--match", default="", help="only cells in whose name this stands, such as '\"units\": 10000'")
     parser.add_argument("--quick", action="store_true", help="three minutes; fails when the page budget is not held")
     parser.add_argument("--peers", action="store_true", help="also the packages of others, slow at the first run")
     parser.add_argument("--json", action="store_true", help="print every row as JSON, and write no document")

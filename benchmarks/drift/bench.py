@@ -72,16 +72,15 @@ def bench(options: argparse.Namespace) -> int:
 def _missing(families: Families, ledger: Ledger, options: argparse.Namespace) -> list[Task]:
     """What has to run now; what thresholds are found by comes before what needs them."""
     if options.quick:
-        return _of(null.quick_cells(), ledger, 1.0)
+        return _of(null.quick_cells(), ledger, 1.0, "")
     first = [cell for module in (equal, packages) if module in families.values() for cell in module.prerequisites()]
-    return _of(first, ledger, options.share) or _of(
-        [cell for module in families.values() for cell in module.cells(ledger)], ledger, options.share
-    )
+    every = [cell for module in families.values() for cell in module.cells(ledger)]
+    return _of(first, ledger, options.share, options.match) or _of(every, ledger, options.share, options.match)
 
 
-def _of(cells: Iterable[Cell], ledger: Ledger, share: float) -> list[Task]:
-    tasks = [task for cell in cells for task in cell.tasks() if task.first == 0 or task.progress <= share]
-    return [task for task in tasks if not ledger.has(task)]
+def _of(cells: Iterable[Cell], ledger: Ledger, share: float, match: str) -> list[Task]:
+    tasks = [task for cell in cells if match in cell.name for task in cell.tasks()]
+    return [task for task in tasks if (task.first == 0 or task.progress <= share) and not ledger.has(task)]
 
 
 def _rows(module: ModuleType, ledger: Ledger) -> list[Record]:

@@ -31,13 +31,13 @@ NOTHING_YET = float("-inf")
 
 
 def alibi(reference: Float32Array, kind: str) -> Measure:
-    """Online MMD or LSDD. Configured for the shortest run length, as an oracle sets the threshold."""
+    """Online MMD or LSDD. Configured for a short run length, as an oracle sets the threshold."""
     import torch
     from alibi_detect.cd import LSDDDriftOnline, MMDDriftOnline  # type: ignore[import-not-found]
 
     torch.set_num_threads(1)
     detector = {"MMD": MMDDriftOnline, "LSDD": LSDDDriftOnline}[kind](
-        reference, ert=10, window_size=100, backend="pytorch", n_bootstraps=100, verbose=False
+        reference, ert=100, window_size=100, backend="pytorch", n_bootstraps=400, verbose=False
     )
 
     def path(stream: Float32Array) -> Path:

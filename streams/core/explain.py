@@ -79,7 +79,10 @@ def effect_of(reference: Reference, stream: str, alarm: Alarm, window: Sequence[
         vectors = np.array([unit.vectors[stream] for unit in recent], np.float32)
         if alarm.lane == "novelty":
             return _novelty_effect(detector, vectors)
-        return _look_effect(reference, stream, detector.reference.features(vectors))
+        # a direction needs units: where the beginning is thought to be near, what the look averages over speaks too
+        scale = int(alarm.lane.split()[1])
+        of_the_look = np.array([unit.vectors[stream] for unit in window[-max(len(recent), scale // 2) :]], np.float32)
+        return _look_effect(reference, stream, detector.reference.features(of_the_look))
     return _signal_effect(
         detector, stream, np.array([unit.signals[stream] for unit in recent if stream in unit.signals])
     )

@@ -102,4 +102,5 @@ def first_page(detector: Any, source: Source, inflow: float, uniforms: FloatArra
 
 
 def _head(batch: Batch, n: int) -> Batch:
-    return Batch(batch.values[:n], batch.inflow[:n], batch.uniforms[:n])
+    uniforms = None if batch.uniforms is None else batch.uniforms[:n]
+    return Batch(batch.values[:n], batch.inflow[:n], uniforms)

@@ -36,14 +36,14 @@ class Batch:
     Attributes:
         values: (n, d) float32 unit vectors, or (n,) float64 numbers; rows that are no such thing are skipped.
         inflow: (n,) pages that each unit brings to this stream.
-        uniforms: (n,) numbers in [0, 1) drawn from the units' ids; they break ties of
-            strangeness, so that a replay decides alike.
+        uniforms: (n,) numbers in [0, 1) drawn from the units' ids: they break ties of strangeness, so that a replay
+            decides alike. Signals need none.
         buckets: (n,) place of each unit in the cycle of the traffic (`cycle.Cycle`); none: there is one place.
     """
 
     values: NDArray[np.floating]
     inflow: FloatArray
-    uniforms: FloatArray
+    uniforms: FloatArray | None = None
     buckets: IntArray | None = None
 
     def __len__(self) -> int:

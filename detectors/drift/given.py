@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.drift import Float32Array, ReferenceRefused
-from detectors.drift.linear import product
 from detectors.drift.usable import usable
 
 REGRESSION_SHARE = 0.3
@@ -42,7 +41,7 @@ class Given:
         known = usable(prompts) & usable(responses)
         residual = np.full(responses.shape, np.nan, np.float32)
         centred = prompts[known] - self.prompt_mean
-        left = responses[known] - self.response_mean - product(centred, self.slope)
+        left = responses[known] - self.response_mean - _row_by_row(centred, self.slope)
         lengths = np.sqrt(np.einsum("nd,nd->n", left, left))[:, None]
         residual[known] = left / np.where(lengths > 0, lengths, np.nan)
         return residual
@@ -66,3 +65,15 @@ def fit(prompts: Float32Array, responses: Float32Array, *, seed: int = 0) -> Giv
     spread = float((x**2).sum()) / x.shape[1]
     slope = np.linalg.solve(x.T @ x + PENALTY * spread / len(x) * np.eye(x.shape[1]), x.T @ y)
     return Given(x_mean.astype(np.float32), y_mean.astype(np.float32), slope.astype(np.float32), ~fitted)
+
+
+def _row_by_row(rows: Float32Array, matrix: Float32Array) -> Float32Array:
+    """(n, d) times (d, k), each row a product of its own.
+
+    Residuals enter states, and BLAS picks its kernel by the shape: multiplied at once, a row's last bit would depend on
+    how a topic was cut into batches.
+    """
+    out = np.empty((len(rows), matrix.shape[1]), np.float32)
+    for row, result in zip(rows, out, strict=True):
+        np.dot(row, matrix, out=result)
+    return out

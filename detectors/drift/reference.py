@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -187,15 +187,13 @@ def fit(
     grid = np.array([low, max(2 * (high - low), 1e-6) / (BINS - 2)])
     bins = bins_of(reference.strangeness(calibration), grid)
     novelty = np.bincount(places[fitted:] * BINS + bins, minlength=len(bucket_units) * BINS).reshape(-1, BINS)
-    filled = {
-        "tail": tail.fit(skew, *tail.bootstrap(centred, reference.squares, mean, scale, seed)),
-        "occupancy": np.bincount(reference.nearest(calibration), minlength=centroids.shape[1]) / len(calibration),
-        "grid": grid,
-        "novelty": novelty,
-    }
-    for name, value in filled.items():
-        object.__setattr__(reference, name, value)
-    return reference
+    return replace(
+        reference,
+        tail=tail.fit(skew, *tail.bootstrap(centred, reference.squares, mean, scale, seed)),
+        occupancy=np.bincount(reference.nearest(calibration), minlength=centroids.shape[1]) / len(calibration),
+        grid=grid,
+        novelty=novelty,
+    )
 
 
 def bins_of(strangeness: FloatArray, grid: FloatArray) -> IntArray:

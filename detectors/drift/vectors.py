@@ -154,12 +154,9 @@ class VectorDetector:
 
     def read(self, state: VectorState) -> float:
         """The larger of the novelty capital and the evidence of the moving means at their last stakes, at most 1."""
-        levels = np.log(np.maximum(LOOKS_SHARE / len(SCALES) * state.stakes, 1e-300))
-        looks = float((levels - self.log_p_values(state)).max()) if state.stakes.any() else -math.inf
-        return min(1.0, max(self._capital(state), math.exp(min(0.0, looks))))
-
-    def _capital(self, state: VectorState) -> float:
-        return float(novelty.capital(state.book, self._bets(state.grown), state.units).sum())
+        capital = float(novelty.capital(state.book, self._bets(state.grown), state.units).sum())
+        looks = float((_log_levels(state.stakes) - self.log_p_values(state)).max())
+        return min(1.0, max(capital, math.exp(min(0.0, looks))))
 
     def log_p_values(self, state: VectorState) -> FloatArray:
         """(scales,) log p-values of the moving means as they stand."""
@@ -176,6 +173,7 @@ class VectorDetector:
 
     def steps(self, state: VectorState, batch: Batch) -> Generator[Question, Answer, tuple[VectorState, list[Alarm]]]:
         """An update that asks for its measures: yields rows of looks and vectors, is sent squares and strangeness."""
+        assert batch.uniforms is not None, "vectors may tie"
         vectors = np.asarray(batch.values, np.float32)
         places = np.zeros(len(batch), np.int64) if batch.buckets is None else np.asarray(batch.buckets, np.int64)
         rows, alarms = np.flatnonzero(usable(vectors)), list[Alarm]()
@@ -260,12 +258,8 @@ class VectorDetector:
 
     def _gap(self, j: int, row: Float32Array, variance: float, stake: float) -> float:
         """Log of level over p-value of one look, measured exactly; it pages from 0 on."""
-        if stake <= 0:
-            return -math.inf
-        square = self.reference.exact_square(row)
-        return math.log(LOOKS_SHARE / len(SCALES) * stake) - float(
-            self._log_p(np.array([j]), np.array([square]), np.array([variance]))[0]
-        )
+        square = np.array([self.reference.exact_square(row)])
+        return float((_log_levels(np.array([stake])) - self._log_p(np.array([j]), square, np.array([variance])))[0])
 
     def _length(self, row: Float32Array, variance: float) -> float:
         """Length of the shift behind a look, less what chance adds, in standard deviations of the reference."""
@@ -275,9 +269,7 @@ class VectorDetector:
         self, state: VectorState, looks: _Looks, squares: FloatArray, p: FloatArray, inflow: FloatArray, index: IntArray
     ) -> tuple[VectorState, list[Alarm]]:
         """Which unit of the chunk pages, if any does; `index` are its units' places in the batch."""
-        levels = LOOKS_SHARE / len(SCALES) * looks.stakes
-        gaps = np.log(np.maximum(levels, 1e-300)) - self._log_p(looks.scales, squares, looks.variances)
-        gaps[levels <= 0] = -np.inf
+        gaps = _log_levels(looks.stakes) - self._log_p(looks.scales, squares, looks.variances)
         marks = (0.0, math.log(CALM))
         for k in np.flatnonzero(np.min([np.abs(gaps - mark) for mark in marks], axis=0) < NEAR):
             gaps[k] = self._gap(int(looks.scales[k]), looks.rows[k], float(looks.variances[k]), float(looks.stakes[k]))
@@ -426,6 +418,12 @@ def _ask(measure: Measure, questions: dict[int, Question]) -> dict[int, Answer]:
         i: (squares[a:b], strangeness[c:e])
         for i, (a, b), (c, e) in zip(questions, pairwise(ends_of_rows), pairwise(ends), strict=True)
     }
+
+
+def _log_levels(stakes: FloatArray) -> FloatArray:
+    """(n,) log of the levels that looks may spend; minus infinity for nothing."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(LOOKS_SHARE / len(SCALES) * stakes))
 
 
 def _blocks(carried: Float32Array, units: int, rows: Float32Array) -> tuple[Float32Array, Float32Array]:

@@ -73,19 +73,22 @@ def _look_effect(reference: Reference, stream: str, features: NDArray[np.float32
 
 def effect_of(reference: Reference, stream: str, alarm: Alarm, window: Sequence[Unit]) -> tuple[Effect, float | None]:
     """Effect and estimated share of affected traffic, read off the units since the estimated beginning."""
-    detector = reference.detectors[stream]
-    recent = window[-max(LEAST_WINDOW, alarm.age) :]
-    if isinstance(detector, VectorDetector):
-        vectors = np.array([unit.vectors[stream] for unit in recent], np.float32)
-        if alarm.lane == "novelty":
-            return _novelty_effect(detector, vectors)
+    detector, units = reference.detectors[stream], max(LEAST_WINDOW, alarm.age)
+    if isinstance(detector, RankDetector):
+        values = [unit.signals[stream] for unit in window[-units:] if stream in unit.signals]
+        return _signal_effect(detector, stream, np.array(values))
+    if alarm.lane != "novelty":
         # a direction needs units: where the beginning is thought to be near, what the look averages over speaks too
-        scale = int(alarm.lane.split()[1])
-        of_the_look = np.array([unit.vectors[stream] for unit in window[-max(len(recent), scale // 2) :]], np.float32)
-        return _look_effect(reference, stream, detector.reference.features(of_the_look))
-    return _signal_effect(
-        detector, stream, np.array([unit.signals[stream] for unit in recent if stream in unit.signals])
-    )
+        units = max(units, _scale(alarm.lane) // 2)
+    vectors = np.array([unit.vectors[stream] for unit in window[-units:]], np.float32)
+    if alarm.lane == "novelty":
+        return _novelty_effect(detector, vectors)
+    return _look_effect(reference, stream, detector.reference.features(vectors))
+
+
+def _scale(lane: str) -> int:
+    """Of a look's lane, such as "look 128"."""
+    return int(lane.split()[1])
 
 
 def _signal_effect(detector: RankDetector, stream: str, values: FloatArray) -> tuple[Effect, float | None]:
@@ -108,7 +111,7 @@ def _signal_effect(detector: RankDetector, stream: str, values: FloatArray) -> t
 
 def _extreme_values(detector: RankDetector, values: FloatArray) -> tuple[str, float, int]:
     """The side on which extreme values became more frequent: its name, their share in the reference, how many now."""
-    counts = detector.reference.counts.reshape(-1, detector.reference.counts.shape[-1]).sum(axis=0)
+    counts = detector.reference.counts.sum(axis=0)
     edges, upto = detector.reference.edges, np.cumsum(counts) / counts.sum()
     top = edges[min(int(np.searchsorted(upto, STRANGE)), len(edges) - 1)]
     bottom = edges[min(int(np.searchsorted(upto, 1 - STRANGE)), len(edges) - 1)]
@@ -154,7 +157,7 @@ def loudness(detector: StreamDetector, state: object, lane: str, values: FloatAr
     if lane == "novelty":
         return np.asarray(detector.reference.strangeness(vectors), np.float64)
     assert isinstance(state, VectorState)
-    return np.asarray(vectors @ detector.direction(state, int(lane.split()[1])), np.float64)
+    return np.asarray(vectors @ detector.direction(state, _scale(lane)), np.float64)
 
 
 def clusters_of(reference: Reference, stream: str, since: Sequence[Unit]) -> list[ClusterShift]:

@@ -20,7 +20,7 @@ from streams.core.fitting import make_reference
 from streams.core.learning import Learning
 from streams.core.reference import Reference, StreamDetector
 from streams.core.rules import Rules
-from streams.core.units import Unit
+from streams.core.units import VECTOR_STREAMS, Unit
 
 LEARNING = "learning"
 RECENT_OF_ALL, RECENT_OF_A_SEGMENT = 512, 128
@@ -141,7 +141,8 @@ class Group:
         states: dict[str, Any] = {}
         found: list[tuple[str, Alarm]] = []
         for name, detector in self.detectors.items():
-            batch = Batch(self.reference.values(name, columns, rows), inflow, columns.uniforms(name)[rows], places)
+            uniforms = columns.uniforms(name)[rows] if name in VECTOR_STREAMS else None
+            batch = Batch(self.reference.values(name, columns, rows), inflow, uniforms, places)
             states[name], alarms = detector.update(self.states[name], batch)
             found += [(name, alarm) for alarm in alarms]
         return states, found

@@ -20,6 +20,7 @@ Z95 = 1.96
 EXEMPLARS = 10
 STRANGE = 0.95
 LEAST_WINDOW = 16
+LEAST_DIRECTION = 96  # units; the direction of fewer is mostly noise, and the shift along it nothing
 SHIFT = 0.1
 CLUSTERS = 8
 BEYOND_NOISE = 3  # standard deviations by which a cluster's count must differ, of 128 that are looked at
@@ -78,8 +79,8 @@ def effect_of(reference: Reference, stream: str, alarm: Alarm, window: Sequence[
         values = [unit.signals[stream] for unit in window[-units:] if stream in unit.signals]
         return _signal_effect(detector, stream, np.array(values))
     if alarm.lane != "novelty":
-        # a direction needs units: where the beginning is thought to be near, what the look averages over speaks too
-        units = max(units, _scale(alarm.lane) // 2)
+        # where the beginning is thought to be near, what the look averages over speaks too
+        units = max(units, _scale(alarm.lane) // 2, LEAST_DIRECTION)
     vectors = np.array([unit.vectors[stream] for unit in window[-units:]], np.float32)
     if alarm.lane == "novelty":
         return _novelty_effect(detector, vectors)

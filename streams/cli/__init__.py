@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from streams.cli import serve  # isort: split  (the order of the imports is that of the help)
-from streams.cli import offline  # isort: split
-from streams.cli import inspect  # isort: split
+# isort: off  (the order of the imports is the order of the help)
+from streams.cli import serve
+from streams.cli import offline
+from streams.cli import inspect
 from streams.cli import configuration
+
+# isort: on
 from streams.cli.application import app
 
 __all__ = ["app", "configuration", "inspect", "main", "offline", "serve"]

@@ -1,8 +1,11 @@
-"""The command line, a module for each kind of command. Every command that machines may read takes `--json`."""
+"""The command line, a module for each kind of command, imported in the order of the help.
+
+Every command that machines may read takes `--json`.
+"""
 
 from __future__ import annotations
 
-# isort: off  (the order of the imports is the order of the help)
+# isort: off
 from streams.cli import serve
 from streams.cli import offline
 from streams.cli import inspect

@@ -1,7 +1,8 @@
 """What one `Client.publish` costs the service that calls it, in microseconds: `python benchmarks/sdk_call.py`.
 
 Nothing listens at the address, so this is also the cost during an outage; the courier's thread competes for the
-interpreter as it does in a service. Calls come in bursts of 50, as from a busy service, with a pause in between.
+interpreter as it does in a service. Calls come in bursts of 50, as from a busy service, with a pause in between. Each
+kind of call is timed without a spool and with one.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import json
 import logging
 import statistics
+import tempfile
 import time
 from typing import Any
 
@@ -49,12 +51,17 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=10_000)
     options = parser.parse_args()
     logging.getLogger("tocsin").setLevel(logging.ERROR)
-    for name, call in CALLS.items():
-        client = tocsin.Client("benchmark", url="http://127.0.0.1:9", queue_size=options.calls)
-        took = microseconds(client, call, options.calls)
-        client.close(timeout=0)
-        quantiles = statistics.quantiles(took, n=100)
-        print(json.dumps({"call": name, "median_us": round(quantiles[49], 1), "p99_us": round(quantiles[98], 1)}))
+    with tempfile.TemporaryDirectory() as directory:
+        for name, call in CALLS.items():
+            for spool in (None, directory):
+                client = tocsin.Client(
+                    "benchmark", url="http://127.0.0.1:9", queue_size=options.calls, spool_directory=spool
+                )
+                took = microseconds(client, call, options.calls)
+                client.close(timeout=0)
+                quantiles = statistics.quantiles(took, n=100)
+                figures = {"median_us": round(quantiles[49], 1), "p99_us": round(quantiles[98], 1)}
+                print(json.dumps({"call": name, "spool": spool is not None, **figures}))
 
 
 if __name__ == "__main__":

@@ -9,12 +9,15 @@ from __future__ import annotations
 from streams.cli import serve
 from streams.cli import offline
 from streams.cli import inspect
+from streams.cli import importing
+from streams.cli import deadletters
+from streams.cli import people
 from streams.cli import configuration
 
 # isort: on
 from streams.cli.application import app
 
-__all__ = ["app", "configuration", "inspect", "main", "offline", "serve"]
+__all__ = ["app", "configuration", "deadletters", "importing", "inspect", "main", "offline", "people", "serve"]
 
 
 def main() -> None:

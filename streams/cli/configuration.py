@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
@@ -55,17 +55,17 @@ def config_show(config: ConfigFile = None, as_json: AsJson = False) -> None:
 @keys_app.command("new")
 def keys_new(
     name: Annotated[str, typer.Argument(help="What the key is for; shown in logs.")],
-    scope: Annotated[list[str], typer.Option("--scope", help="publish, read or operate; may be repeated.")],
+    scope: Annotated[list[str], typer.Option("--scope", help="publish, read, operate or raw; may be repeated.")],
     as_json: AsJson = False,
 ) -> None:
     """Make an API key: the key for the service, shown once, and the lines for `tocsin.toml`."""
     with failing_in_one_line():
         from streams.access import new_key
-        from streams.settings import Key
+        from streams.settings import Key, Scope
 
-        unknown = set(scope) - {"publish", "read", "operate"}
+        unknown = set(scope) - set(get_args(Scope))
         if unknown:
-            raise ConfigurationError(f"--scope: {', '.join(sorted(unknown))} is none of publish, read, operate")
+            raise ConfigurationError(f"--scope: {', '.join(sorted(unknown))} is none of {', '.join(get_args(Scope))}")
         secret, sha256 = new_key()
         key = Key.model_validate({"name": name, "sha256": sha256, "scopes": scope})
     if as_json:

@@ -35,10 +35,11 @@ def up(config: ConfigFile = None, data: DataDirectory = None, port: Port = None)
         require_port(settings.gateway.host, settings.gateway.port)
         notes.print("tocsin starts: broker, store, encoder, workers…", soft_wrap=True)
         from streams.engines import open_engines
+        from streams.logs import log_to_stderr
         from streams.pipeline import ROLES
-        from streams.service import log_to_stderr, serve
+        from streams.service import leave, serve
 
-        log_to_stderr(settings.log_level)
+        log_to_stderr(settings.log_level, settings.log_format)
 
         def announce(url: str) -> None:
             screen.print(f"tocsin is up: pages and gateway at {url}")
@@ -47,6 +48,7 @@ def up(config: ConfigFile = None, data: DataDirectory = None, port: Port = None)
         with open_engines(settings) as engines:
             asyncio.run(serve(settings, engines, ROLES, gateway=True, announce=announce))
         notes.print("tocsin has stopped; what was not dealt with waits in the broker", soft_wrap=True)
+        leave()
 
 
 @app.command()
@@ -74,13 +76,14 @@ def gateway(config: ConfigFile = None, data: DataDirectory = None, port: Port = 
 
 def _serve_outside(settings: Settings, roles: list[Any], *, gateway: bool) -> None:
     from streams.engines import open_engines
-    from streams.service import log_to_stderr, serve
+    from streams.logs import log_to_stderr
+    from streams.service import leave, serve
 
     if not settings.broker.bootstrap or not settings.clickhouse.host:
         raise ConfigurationError(
             "broker.bootstrap and clickhouse.host must be set for a process of its own; or use `tocsin up`"
         )
-    log_to_stderr(settings.log_level)
+    log_to_stderr(settings.log_level, settings.log_format)
     what = " and ".join([*roles, *(["gateway"] if gateway else [])])
     with open_engines(settings) as engines:
         asyncio.run(
@@ -88,6 +91,7 @@ def _serve_outside(settings: Settings, roles: list[Any], *, gateway: bool) -> No
                 settings, engines, roles, gateway=gateway, announce=lambda url: notes.print(f"tocsin {what} runs {url}")
             )
         )
+    leave()
 
 
 @app.command()

@@ -15,12 +15,15 @@ from starlette.routing import Route
 
 from streams.access import bearer
 from streams.gateway.instruments import Instruments
+from streams.gateway.otlp import OtlpReceiver
 from streams.gateway.passage import BROKER_RETRY_SECONDS, Passage, unauthorised
 from streams.gateway.publisher import Publisher
 from streams.gateway.refusal import Refusal, invalid, try_later
+from streams.gateway.spooling import SpoolingPublisher
 from streams.settings import Settings
 from tocsin.contracts import Feedback, Interaction, now
 from tocsin.messages import COMMANDS, Acknowledge, PromoteReference, Resolve, RunStatus
+from tocsin.spool import Spool
 from tocsin.transports import Message, encoded, message_of
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -40,7 +43,7 @@ def create_gateway(
 ) -> Starlette:
     """The gateway as an application; its lifespan holds the producer, which other routes find in `app.state.publisher`.
 
-    It comes up without a broker, answers 503 meanwhile, and recovers by itself.
+    It comes up without a broker, keeps on disk what is published meanwhile, and recovers by itself.
 
     Args:
         settings: the effective settings.
@@ -54,14 +57,21 @@ def create_gateway(
         max_message_bytes=settings.limits.message_bytes,
     )
     instruments = Instruments(registry or CollectorRegistry())
-    gateway = _Gateway(Passage(settings, publisher, instruments), publisher, verify_run, instruments)
+    most = settings.gateway.spool_bytes
+    spool = Spool(settings.data_directory / "spool", most, keep_all=True) if most else None
+    spooling = SpoolingPublisher(publisher, spool, instruments)
+    passage = Passage(settings, spooling, instruments)
+    otlp = OtlpReceiver(passage, instruments, settings.limits.message_bytes)
+    gateway = _Gateway(passage, spooling, verify_run, instruments, otlp)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         publisher.start()
+        spooling.start()
         try:
             yield
         finally:
+            await spooling.close()
             await publisher.close()
 
     app = Starlette(routes=gateway.routes(), lifespan=lifespan)
@@ -73,12 +83,18 @@ class _Gateway:
     """The endpoints."""
 
     def __init__(
-        self, passage: Passage, publisher: Publisher, verify_run: Callable[[str, str], bool], instruments: Instruments
+        self,
+        passage: Passage,
+        publisher: SpoolingPublisher,
+        verify_run: Callable[[str, str], bool],
+        instruments: Instruments,
+        otlp: OtlpReceiver,
     ) -> None:
         self._passage = passage
         self._publisher = publisher
         self._verify_run = verify_run
         self._instruments = instruments
+        self._otlp = otlp
 
     def routes(self) -> list[Route]:
         """Every route, answering refusals and counted."""
@@ -87,6 +103,8 @@ class _Gateway:
             "/v1/feedback": self.feedback,
             "/v1/commands": self.command,
             "/v1/retraining/{run_id}/status": self.run_status,
+            "/v1/traces": self._otlp.traces,
+            "/v1/logs": self._otlp.logs,
         }
         gets = {"/healthz": self.alive, "/readyz": self.ready, "/metrics": self.metrics}
         return [
@@ -146,9 +164,9 @@ class _Gateway:
         return JSONResponse({"status": "alive"})
 
     async def ready(self, _: Request) -> Response:
-        """The broker can be reached, so publishing should work."""
-        if await self._publisher.reachable():
-            return JSONResponse({"status": "ready"})
+        """Publishing should work: the broker can be reached, or the spool has room."""
+        if status := await self._publisher.ready():
+            return JSONResponse({"status": status})
         raise try_later(503, "the broker cannot be reached", BROKER_RETRY_SECONDS)
 
     async def metrics(self, request: Request) -> Response:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -21,17 +22,26 @@ async def read_json(request: Request, max_bytes: int) -> Any:
     """Read, inflate and parse a request's body.
 
     Raises:
-        Refusal: 400 for what is not one well-formed JSON value, 408 for a body that does not arrive, 413 for one over
-            `max_bytes` before or after decompression, 415 for another type or encoding.
+        Refusal: 400 for what is not one well-formed JSON value, and as `read_body`.
     """
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        # also keeps web pages of other origins out: browsers ask before they send this type
-        raise Refusal(415, "Content-Type must be application/json")
+    return parse(await read_body(request, max_bytes, ("application/json",)))
+
+
+async def read_body(request: Request, max_bytes: int, types: Sequence[str]) -> bytes:
+    """Read and inflate a request's body, of one of these types.
+
+    Raises:
+        Refusal: 408 for a body that does not arrive, 413 for one over `max_bytes` before or after decompression, 415
+            for another type or encoding.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in types:
+        # also keeps web pages of other origins out: browsers ask before they send such a type
+        raise Refusal(415, f"Content-Type must be {' or '.join(types)}")
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in {"identity", "gzip"}:
         raise Refusal(415, "Content-Encoding must be gzip or absent")
     raw = await _read(request, max_bytes)
-    return parse(inflate(raw, max_bytes) if encoding == "gzip" else raw)
+    return inflate(raw, max_bytes) if encoding == "gzip" else raw
 
 
 async def _read(request: Request, max_bytes: int) -> bytes:

@@ -16,6 +16,21 @@ class Instruments:
         self.acknowledged = Counter(
             "tocsin_gateway_acknowledged", "Messages that the broker has durably", ["topic"], registry=registry
         )
+        # above zero for long: the broker is away; near gateway.spool_bytes on disk: callers will get 503
+        self.spooled = Gauge(
+            "tocsin_gateway_spooled", "Messages on disk that the broker does not have", registry=registry
+        )
+        # anything: the broker's largest message is below limits.message_bytes, and these are lost; raise it
+        self.refused = Counter(
+            "tocsin_gateway_refused",
+            "Messages from the spool that the broker will not take",
+            ["topic"],
+            registry=registry,
+        )
+        # many rejected: an instrumentation does not capture messages; the exporters' logs say so too
+        self.otlp = Counter(
+            "tocsin_gateway_otlp", "OTLP spans and log records", ["signal", "outcome"], registry=registry
+        )
         # near gateway.max_in_flight: callers will get 429; raise it, or make the broker faster
         self.in_flight = Gauge("tocsin_gateway_in_flight", "Requests that wait for the broker", registry=registry)
         # the broker's durable acknowledgement; above a second the broker or its disk is in trouble

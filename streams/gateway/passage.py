@@ -1,4 +1,4 @@
-"""What every publishing request goes through, in this order: key, free place, body, contract, broker."""
+"""What every publishing request goes through, in this order: key, free place, body, contract, broker or spool."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request
 
 from streams.access import Denied, check_host, check_key
-from streams.gateway.body import read_json
+from streams.gateway.body import read_body, read_json
 from streams.gateway.instruments import Instruments
-from streams.gateway.publisher import BrokerAway, MessageRejected, Publisher
+from streams.gateway.publisher import BrokerAway, MessageRejected
 from streams.gateway.refusal import Fault, Refusal, invalid, try_later
+from streams.gateway.spooling import SpoolingPublisher
 from streams.settings import Scope, Settings
 from tocsin.contracts import Feedback, Interaction
 from tocsin.transports import Message
@@ -28,7 +29,7 @@ Published = TypeVar("Published", Interaction, Feedback)
 class Passage:
     """The steps of a request; each raises `Refusal`."""
 
-    def __init__(self, settings: Settings, publisher: Publisher, instruments: Instruments) -> None:
+    def __init__(self, settings: Settings, publisher: SpoolingPublisher, instruments: Instruments) -> None:
         self._settings = settings
         self._publisher = publisher
         self._instruments = instruments
@@ -59,6 +60,10 @@ class Passage:
             self._in_flight -= 1
             self._instruments.in_flight.set(self._in_flight)
 
+    async def body(self, request: Request, types: Sequence[str]) -> bytes:
+        """The body as it is, when it is of one of these types."""
+        return await read_body(request, self._settings.gateway.max_body_bytes, types)
+
     async def contracts(self, request: Request, adapter: TypeAdapter[list[Published]]) -> list[Published]:
         """The body as a list of valid objects, also when it is a single one."""
         document = await read_json(request, self._settings.gateway.max_body_bytes)
@@ -80,21 +85,18 @@ class Passage:
         return given
 
     async def send(self, messages: Sequence[Message]) -> None:
-        """Return when the broker has all of them durably."""
+        """Return when all of them are durable: at the broker, or in the spool."""
         most = self._settings.limits.message_bytes
         large = [i for i, message in enumerate(messages) if len(message.value) > most]
         if large:
             faults = [Fault(str(i), f"larger than {most} bytes") for i in large]
             raise Refusal(413, "too large; nothing of this request was taken", faults)
         try:
-            with self._instruments.acknowledge_seconds.time():
-                await self._publisher.send(messages)
+            await self._publisher.send(messages)
         except BrokerAway:
             raise try_later(503, "the broker did not acknowledge", BROKER_RETRY_SECONDS) from None
         except MessageRejected:
             raise Refusal(413, "a message is larger than the broker takes") from None
-        for message in messages:
-            self._instruments.acknowledged.labels(message.topic).inc()
 
 
 def unauthorised(reason: str) -> Refusal:

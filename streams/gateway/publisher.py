@@ -51,6 +51,20 @@ class Publisher:
         """Begin to connect, and try until it works; `send` raises `BrokerAway` meanwhile. Needs a running loop."""
         self._connecting = asyncio.create_task(self._connect(), name="publisher-connect")
 
+    async def connected(self) -> None:
+        """Start, unless that was done, and wait until the broker was there once, up to the timeout.
+
+        Raises:
+            BrokerAway: it was not there in time.
+        """
+        if self._connecting is None:
+            self.start()
+        assert self._connecting is not None
+        try:
+            await asyncio.wait_for(asyncio.shield(self._connecting), self._timeout_seconds)
+        except TimeoutError:
+            raise BrokerAway("not connected to the broker yet") from None
+
     async def send(self, messages: Sequence[Message]) -> list[Source]:
         """Send all, then wait until all are durable; where each was put, in the same order.
 

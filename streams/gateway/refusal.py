@@ -30,14 +30,14 @@ class Refusal(Exception):
         self.status = status
         self._message = message
         self._faults = faults
-        self._headers = headers
+        self.headers = headers
 
     def response(self) -> Response:
         """The answer."""
         error: dict[str, Any] = {"message": self._message}
         if self._faults:
             error["fields"] = [fault._asdict() for fault in self._faults]
-        return JSONResponse({"error": error}, self.status, self._headers)
+        return JSONResponse({"error": error}, self.status, self.headers)
 
 
 def try_later(status: int, message: str, retry_after_seconds: int) -> Refusal:

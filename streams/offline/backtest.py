@@ -151,7 +151,9 @@ def _place(plan: Plan, settings: Settings) -> Path:
     """Where the checkpoint is: named by the files, the settings and the program, so that it fits no other replay."""
     key = {
         "program": [version("tocsin-server"), snapshots.VERSION, references.VERSION],
-        "settings": settings.model_dump(mode="json", include={"budget", "watch", "scoring", "limits", "applications"}),
+        "settings": settings.model_dump(
+            mode="json", include={"budget", "fairness", "watch", "scoring", "limits", "applications"}
+        ),
         "files": [_identity(file) for file in (plan.file, plan.reference) if file is not None],
         "reference_first": plan.reference_first,
     }

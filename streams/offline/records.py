@@ -1,8 +1,10 @@
-"""A file as records, one after the other: JSON lines, plain or gzipped, or Parquet; never the whole of it in memory."""
+"""A file as records, one after the other: JSON lines or CSV, gzipped or not, or Parquet; never all of it in memory."""
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import os
 import stat
 import sys
@@ -23,6 +25,7 @@ import pyarrow.parquet as pq
 from streams.settings import ConfigurationError
 
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
+CSV, DELIMITERS = (".csv", ".tsv"), ",;\t"
 LONGEST_LINE = 16_000_000  # longer than any message may be; a file without line ends must not fill the memory
 ROWS = 256
 
@@ -53,7 +56,7 @@ class Records:
     def __init__(self, name: str, raw: BufferedReader, size: int | None) -> None:
         self._name, self._raw, self._size = name, raw, size
         self.lasting = size is not None
-        self._records = _records(raw)
+        self._records = _records(raw, cells=Path(name.removesuffix(".gz")).suffix.lower() in CSV)
 
     def __iter__(self) -> Iterator[Record]:
         return self
@@ -61,7 +64,7 @@ class Records:
     def __next__(self) -> Record:
         try:
             return next(self._records)
-        except (EOFError, zlib.error, OSError, pa.ArrowException) as error:
+        except (EOFError, zlib.error, OSError, pa.ArrowException, csv.Error) as error:
             raise ConfigurationError(f"{self._name}: cannot be read any further ({type(error).__name__})") from None
 
     @property
@@ -98,15 +101,41 @@ def open_records(file: Path) -> Iterator[Records]:
         yield Records(str(file), raw, status.st_size if stat.S_ISREG(status.st_mode) else None)
 
 
-def _records(raw: BufferedReader) -> Iterator[Record]:
+def _records(raw: BufferedReader, *, cells: bool) -> Iterator[Record]:
     beginning = raw.peek(4)
     if beginning.startswith(PARQUET):
         yield from _rows(raw)
         return
     lines = gzip.GzipFile(fileobj=raw) if beginning.startswith(GZIP) else raw
+    if cells:
+        yield from _cells(lines)
+        return
     for number, line in enumerate(iter(partial(lines.readline, LONGEST_LINE), b""), 1):
         if line.strip():
             yield Record(number, line)
+
+
+def _cells(lines: gzip.GzipFile | BufferedReader) -> Iterator[Record]:
+    """Rows of CSV under the names in its first line; the delimiter is the one that this line has most of.
+
+    An empty cell says nothing. Cells beyond the names are kept as `unnamed`, which is no field of anything.
+    """
+    csv.field_size_limit(LONGEST_LINE)
+    text = io.TextIOWrapper(lines, "utf-8-sig", errors="replace", newline="")
+    try:
+        header = text.readline(LONGEST_LINE)
+        delimiter = max(DELIMITERS, key=header.count)
+        names = next(csv.reader([header], delimiter=delimiter), [])
+        reader = csv.reader(text, delimiter=delimiter, strict=True)
+        number = 2
+        for row in reader:
+            said = {name.strip(): cell for name, cell in zip(names, row, strict=False) if cell}
+            unnamed = {"unnamed": row[len(names) :]} if len(row) > len(names) else {}
+            if row:
+                yield Record(number, said | unnamed)
+            number = reader.line_num + 2
+    finally:
+        text.detach()  # whoever opened the file closes it
 
 
 def _rows(raw: BufferedReader) -> Iterator[Record]:

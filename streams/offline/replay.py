@@ -160,7 +160,7 @@ class Replay:
     def _count(self, messages: Sequence[Scored], numbers: Sequence[int]) -> None:
         """Budget, late ones and encoders."""
         standing = self.standing
-        rate = {name: self._live.budget.pages_per_second(name, standing.encoders) for name in standing.encoders}
+        rate = {name: self._live.pages_per_second(name, standing.encoders) for name in standing.encoders}
         for message, number in zip(messages, numbers, strict=True):
             name, at = message.application, message.occurred_at.timestamp()
             clock = standing.clocks.setdefault(name, at)

@@ -7,12 +7,12 @@ from functools import cached_property
 from itertools import islice
 from typing import Any
 
-from detectors.encoder import open_encoder
 from detectors.scoring import Scorer
 from streams.agents.score import scored_message
 from streams.core.decoding import Accepted, DeadLetter
 from streams.offline.interactions import bare_text, bounds_of_history, interaction_of, parsed
 from streams.offline.records import Record
+from streams.scoring import open_scorer
 from streams.settings import Settings
 from tocsin.contracts import Interaction
 from tocsin.messages import Scored, Source
@@ -30,8 +30,7 @@ class Scoring:
     @cached_property
     def scorer(self) -> Scorer:
         """Made when it is first needed: opening takes a second, and stored scores need none."""
-        scoring = self._settings.scoring
-        return Scorer(open_encoder(scoring.backend, cache=self._settings.cache, threads=scoring.threads))
+        return open_scorer(self._settings, self._settings.scoring.threads)
 
     def score(self, read: Sequence[Accepted[Scored] | Accepted[Interaction]], first: int) -> list[Scored]:
         """Messages as the watch stage gets them, in order; what carries its scores keeps them.

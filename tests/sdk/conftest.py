@@ -3,74 +3,37 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 
-from streams.engines.broker import free_port
 from streams.settings import Broker
 from streams.topics import ensure_topics
-
-KAFKA = Path(os.environ.get("KAFKA_HOME") or Path(__file__).parents[2].parent / "shared" / "kafka")
-
-
-class ApacheKafka:
-    """One broker in a directory of its own."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._port = free_port()
-
-    def start(self) -> str:
-        command = ["bash", str(KAFKA / "start"), str(self._directory), "1", str(self._port)]
-        bootstrap = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout.strip()
-        ensure_topics(Broker(bootstrap=bootstrap))
-        return bootstrap
-
-    def crash(self) -> None:
-        process = int((self._directory / "1.pid").read_text())
-        os.kill(process, 9)
-        deadline = time.monotonic() + 30
-        with suppress(ProcessLookupError):
-            while time.monotonic() < deadline:  # a dead process is there until the system has collected it
-                os.kill(process, 0)
-                time.sleep(0.05)
-
-    def stop(self) -> None:
-        subprocess.run(["bash", str(KAFKA / "stop"), str(self._directory)], check=True, timeout=60)
+from tests.kafka_cluster import KafkaCluster
 
 
 @pytest.fixture(scope="session")
-def apache_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
-    if not (KAFKA / "start").is_file() or shutil.which("java") is None:
-        pytest.skip("no Apache Kafka here: it needs Java, and its start script beside the repository or in KAFKA_HOME")
-    broker = ApacheKafka(tmp_path_factory.mktemp("kafka"))
-    broker.start()
-    yield broker
-    broker.stop()
+def apache_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
+    """One node that a test may kill and start again."""
+    with KafkaCluster(tmp_path_factory.mktemp("kafka")) as cluster:
+        yield cluster
 
 
 @pytest.fixture(params=["embedded_broker", "apache_kafka"])
 def bootstrap(request: pytest.FixtureRequest) -> str:
     """The address of a broker with our topics; the test runs once for each kind."""
     broker = request.getfixturevalue(request.param)
-    if isinstance(broker, ApacheKafka):
-        return broker.start()  # one that runs is left alone
-    ensure_topics(Broker(bootstrap=broker))
-    return str(broker)
+    address = broker.bootstrap if isinstance(broker, KafkaCluster) else str(broker)
+    ensure_topics(Broker(bootstrap=address))
+    return address
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ import pytest
 from streams.engines.broker import EmbeddedBroker, free_port
 from streams.settings import Broker
 from streams.topics import ensure_topics
+from tests.kafka_cluster import KafkaCluster
 from tocsin import Client, Interaction
 from tocsin.transports import kafka, message_of
 
@@ -65,15 +66,16 @@ def test_content_stays_out_of_even_the_debug_log(bootstrap: str, caplog: pytest.
     assert "secret" not in caplog.text
 
 
-def test_a_broker_that_crashes_and_comes_back_loses_nothing(apache_kafka: Any, stored: Stored) -> None:
-    bootstrap = apache_kafka.start()
+def test_a_broker_that_crashes_and_comes_back_loses_nothing(apache_kafka: KafkaCluster, stored: Stored) -> None:
+    bootstrap = apache_kafka.bootstrap
+    ensure_topics(Broker(bootstrap=bootstrap))
     with Client("outage", bootstrap=bootstrap) as client:
         ids = [client.publish("before", "a") for _ in range(100)]
         assert client.flush(60)
-        apache_kafka.crash()
+        apache_kafka.kill(1)
         ids += [client.publish("meanwhile", "a") for _ in range(500)]
         assert not client.flush(1)
-        apache_kafka.start()
+        apache_kafka.start(1)
         ids += [client.publish("after", "a") for _ in range(100)]
         assert client.flush(90)
         assert client.stats.dropped == client.stats.refused == 0
@@ -103,16 +105,17 @@ def test_a_producer_that_delivers_nothing_for_long_is_made_again(
 
 
 def test_a_client_that_starts_before_its_broker_delivers_once_the_broker_is_there(
-    apache_kafka: Any, stored: Stored
+    apache_kafka: KafkaCluster, stored: Stored
 ) -> None:
-    bootstrap = apache_kafka.start()
-    apache_kafka.crash()
+    bootstrap = apache_kafka.bootstrap
+    ensure_topics(Broker(bootstrap=bootstrap))
+    apache_kafka.kill(1)
     client = Client("early", bootstrap=bootstrap)
     started = time.perf_counter()
     client.publish("q", "a")
     assert time.perf_counter() - started < 5  # the producer's constructor would wait for the broker much longer
     assert not client.flush(1)
-    apache_kafka.start()
+    apache_kafka.start(1)
     assert client.flush(90)
     assert client.close()
     assert len(stored(bootstrap, "tocsin.interactions", "early", 1)) == 1

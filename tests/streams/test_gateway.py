@@ -27,7 +27,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 def gateway(disk_free_bytes: int = 0, **options: Any) -> TestClient:
-    settings = Settings(disk_free_bytes=disk_free_bytes, gateway=Gateway(**options))
+    settings = Settings(disk_free_bytes=disk_free_bytes, gateway=Gateway(spool_bytes=0, **options))
     app = create_gateway(settings, "127.0.0.1:9", verify_run=lambda run_id, token: (run_id, token) == ("run-1", "t"))
     return TestClient(app, base_url="http://127.0.0.1:8321")
 

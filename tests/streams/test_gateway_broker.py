@@ -19,6 +19,7 @@ from streams.engines.broker import EmbeddedBroker, free_port
 from streams.gateway import create_gateway
 from streams.settings import Broker, Gateway, Key, Settings
 from streams.topics import ensure_topics
+from tests.kafka_cluster import KafkaCluster
 from tocsin import Client, Interaction
 from tocsin.messages import COMMAND, Acknowledge, PromoteReference, RunStatus
 from tocsin.transports import message_of
@@ -26,15 +27,15 @@ from tocsin.transports import message_of
 pytestmark = pytest.mark.integration
 
 
-@pytest.fixture(scope="module")
-def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with EmbeddedBroker(tmp_path_factory.mktemp("broker")) as broker:
+@pytest.fixture(scope="module", params=[EmbeddedBroker, KafkaCluster], ids=["embedded", "kafka"])
+def bootstrap(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with request.param(tmp_path_factory.mktemp("broker")) as broker:
         ensure_topics(Broker(bootstrap=broker.bootstrap))
         yield broker.bootstrap
 
 
 def gateway(bootstrap: str, **options: Any) -> TestClient:
-    settings = Settings(disk_free_bytes=0, gateway=Gateway(**options))
+    settings = Settings(disk_free_bytes=0, gateway=Gateway(spool_bytes=0, **options))
     app = create_gateway(settings, bootstrap, verify_run=lambda run_id, token: token == f"token of {run_id}")
     return TestClient(app, base_url="http://127.0.0.1:8321")
 

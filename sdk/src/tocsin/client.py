@@ -8,14 +8,20 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache, partial
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 from pydantic import TypeAdapter
 
 from tocsin.contracts import Feedback, Identifier, Interaction, Model, Name, PromptTemplate, Turn, Usage, new_id, now
 from tocsin.transports import Transport
 from tocsin.transports.courier import Courier, Stats
+
+if TYPE_CHECKING:
+    from tocsin.spool import Spool
+
+LEAST_SPOOL_BYTES = 10_000_000
 
 NAME: TypeAdapter[str] = TypeAdapter(Name)
 
@@ -44,10 +50,14 @@ class InteractionFields(TypedDict, total=False):
 class Client:
     """Publishes one application's interactions, to Kafka (`bootstrap`) or to a gateway (`url`).
 
-    Publishing costs microseconds, never waits and never raises: calls go into a bounded queue, which a daemon thread
-    empties. Delivery is at least once while the process lives; what cannot be kept is counted in `stats`, and the first
+    Publishing costs microseconds, never waits and never raises: calls go into a bounded queue, which daemon threads
+    empty. Delivery is at least once while the process lives; what cannot be kept is counted in `stats`, and the first
     of a kind is logged, never with content. What is still queued when the interpreter exits is flushed for a few
     seconds. A forked child starts with an empty queue and a connection of its own; the queue stays with the parent.
+
+    With a `spool_directory`, messages are written there, a moment after the call, and deleted when they are delivered.
+    Then they outlive an outage and the process: the next client with this directory delivers what it finds. It holds
+    raw content, readable by this user alone; several processes may share it.
 
     Args:
         application: what is monitored; the default of every call.
@@ -55,7 +65,9 @@ class Client:
         url: the gateway's address, such as `http://127.0.0.1:8321`.
         api_key: a key with the scope `publish`, where the gateway asks for one.
         environment: the default of every call.
-        queue_size: messages kept while they cannot be delivered; with more, new ones are dropped.
+        queue_size: messages kept in memory while they cannot be delivered; with more, new ones are dropped.
+        spool_directory: where messages wait on disk; without one, they wait in memory only. Needs a POSIX system.
+        spool_bytes: the most that may wait there, ten million at least; with more, the oldest are dropped.
         exit_timeout_seconds: how long an exit of the interpreter may wait for the queue.
         kafka_options: further settings of kafka-python's producer, such as TLS and SASL.
 
@@ -72,6 +84,8 @@ class Client:
         api_key: str | None = None,
         environment: str = "production",
         queue_size: int = 10_000,
+        spool_directory: str | os.PathLike[str] | None = None,
+        spool_bytes: int = 256_000_000,
         exit_timeout_seconds: float = 5.0,
         kafka_options: Mapping[str, Any] | None = None,
     ) -> None:
@@ -81,11 +95,13 @@ class Client:
         self._defaults["environment"] = NAME.validate_python(environment)
         self._exit_timeout_seconds = exit_timeout_seconds
         open_transport = _opener(bootstrap, url, api_key, dict(kafka_options or {}))
-        self._new_courier = partial(Courier, open_transport, queue_size)
+        new_spool = _spool_maker(spool_directory, spool_bytes)
+        self._new_courier = partial(Courier, open_transport, queue_size, new_spool)
         self._courier = self._new_courier()
         _clients.add(self)
         _register_fork_hook()
         atexit.register(self.close)
+        self._courier.recover()
 
     def publish(
         self,
@@ -147,11 +163,14 @@ class Client:
         return self._courier.stats
 
     def flush(self, timeout: float = 10.0) -> bool:
-        """Wait up to `timeout` seconds until nothing is queued; whether that was reached."""
+        """Wait up to `timeout` seconds until nothing is queued or spooled; whether that was reached."""
         return self._courier.flush(timeout)
 
     def close(self, timeout: float | None = None) -> bool:
-        """Flush for up to `timeout` seconds and stop; whether all was delivered or refused. Later calls are dropped."""
+        """Flush for up to `timeout` seconds and stop; whether all was delivered or refused. Later calls are dropped.
+
+        What is in the spool by then stays there.
+        """
         atexit.unregister(self.close)
         return self._courier.close(self._exit_timeout_seconds if timeout is None else timeout)
 
@@ -164,7 +183,8 @@ class Client:
         self.close()
 
     def _start_anew(self) -> None:
-        """In a forked child: the thread is gone, locks may be held for ever, and the queue is the parent's to send."""
+        """In a forked child: the threads are gone, locks may be held for ever, and what waits is for the parent."""
+        self._courier.abandon()
         self._courier = self._new_courier()
 
 
@@ -203,6 +223,19 @@ def _opener(
         return KafkaTransport(servers, options)
 
     return open_kafka
+
+
+def _spool_maker(directory: str | os.PathLike[str] | None, most_bytes: int) -> Callable[[], Spool] | None:
+    """How to make the spool, if there shall be one; each process needs its own."""
+    if directory is None:
+        return None
+    if most_bytes < LEAST_SPOOL_BYTES:
+        raise ValueError(f"spool_bytes must be at least {LEAST_SPOOL_BYTES}")
+    try:
+        from tocsin.spool import Spool
+    except ImportError:
+        raise ValueError("spool_directory needs the file locks of a POSIX system") from None
+    return partial(Spool, Path(directory), most_bytes)
 
 
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()

@@ -100,6 +100,9 @@ class Interaction(Contract):
     time_to_first_token_ms: NonNegative | None = None
     finish_reason: Name | None = None
     error: str | None = None
+    history: Literal[True] | None = Field(
+        default=None, description="imported or replayed: may be older than the retention, which begins when stored"
+    )
 
     @property
     def prompt_text(self) -> str:

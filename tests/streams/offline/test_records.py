@@ -107,3 +107,35 @@ def test_the_fraction_that_was_read_goes_from_nothing_to_all(write: Callable[...
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="No such file"), open_records(tmp_path / "none"):
         pass
+
+
+def test_rows_of_csv_are_records_under_the_names_of_its_first_line(tmp_path: Path) -> None:
+    text = '\ufeffprompt;model.name\r\n"two\r\nlines; ""quoted""";m\r\n\r\nplain;\r\none;two;three\r\n'
+    (tmp_path / "a.csv").write_bytes(text.encode())
+    (tmp_path / "a.tsv.gz").write_bytes(gzip.compress(text.replace(";", "\t").encode()))
+    expected = [
+        Record(2, {"prompt": 'two\r\nlines; "quoted"', "model.name": "m"}),
+        Record(5, {"prompt": "plain"}),  # an empty cell says nothing
+        Record(6, {"prompt": "one", "model.name": "two", "unnamed": ["three"]}),
+    ]
+    assert read(tmp_path / "a.csv") == expected
+    tabs = [{name: str(cell).replace("; ", "\t ") for name, cell in each.value.items()} for each in expected[:2]]
+    assert [each.value for each in read(tmp_path / "a.tsv.gz")][:2] == tabs
+
+
+def test_csv_that_breaks_off_in_a_quote_is_an_error_and_an_empty_one_is_empty(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text('prompt,response\n"no end,', encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="cannot be read any further"):
+        read(file)
+    file.write_text("", encoding="utf-8")
+    assert read(file) == []
+
+
+def test_a_cell_may_be_as_long_as_a_message(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text(f"prompt\n{'x' * 1_000_000}\n", encoding="utf-8")
+    with open_records(file) as records:
+        (record,) = records
+        assert len(record.value["prompt"]) == 1_000_000
+        assert records.fraction == 1

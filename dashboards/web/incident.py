@@ -126,6 +126,8 @@ def headline(page: Page) -> str:
 def _movement(page: Page) -> str:
     effect = page.effect
     subject = capital(stream_words(page.stream))
+    if page.lane == "fairness":
+        return f"{subject} is {'higher' if effect.now > effect.before else 'lower'} than for others"
     if page.stream in _EMBEDDINGS:
         return f"{subject} has changed"
     if effect.quantity.startswith("share of low values"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -62,11 +62,21 @@ class Application:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """The health of the pipeline itself; `lag` in messages, None where nobody knows."""
+    """The health of the pipeline itself; `waiting` in messages by topic and partition, None where nobody knows."""
 
     partitions: tuple[Row, ...]
     dead_letters: tuple[Row, ...]
-    lag: int | None
+    waiting: Mapping[tuple[str, int], int] | None
+
+    @property
+    def lag(self) -> int | None:
+        """Messages that wait, over all partitions."""
+        return None if self.waiting is None else sum(self.waiting.values())
+
+    def produced(self, row: Row) -> int:
+        """What the broker has of a partition; where it does not say, what was dealt with."""
+        waiting = (self.waiting or {}).get((row["topic"], int(row["partition"])), 0)
+        return int(row["next_offset"]) - int(row["first_offset"]) + waiting
 
     def total(self, column: str) -> int:
         """A column of the ledger, over all partitions."""
@@ -188,7 +198,9 @@ def _stream(row: Row) -> Stream:
     return Stream(row["stream"], stream_words(row["stream"]), evidence, units, bool(row["latched"]))
 
 
-def read_overview(reports: Reports, now: datetime, range_name: str, matching: str, lag: int | None) -> Overview:
+def read_overview(
+    reports: Reports, now: datetime, range_name: str, matching: str, waiting: Mapping[tuple[str, int], int] | None
+) -> Overview:
     """Read the overview.
 
     Args:
@@ -196,7 +208,7 @@ def read_overview(reports: Reports, now: datetime, range_name: str, matching: st
         now: the time, with a zone.
         range_name: one of `RANGES`.
         matching: shows only applications whose name contains this; the headline still speaks of all.
-        lag: messages that wait to be scored, None where nobody knows.
+        waiting: messages that are not dealt with yet, by topic and partition; None where nobody knows.
     """
     over = span(range_name, now, BUCKETS)
     read = _Grouped(
@@ -211,4 +223,4 @@ def read_overview(reports: Reports, now: datetime, range_name: str, matching: st
     shown = [row for row in rows if matching.casefold() in row.name.casefold()]
     pages = int(reports.read("pages_sent", since=now - REMEMBERED)[0]["pages"])
     ledger, dead_letters = reports.read("ledger"), reports.read("dead_letters", since=over.since)
-    return Overview(tuple(rows), tuple(shown), pages, Pipeline(tuple(ledger), tuple(dead_letters), lag))
+    return Overview(tuple(rows), tuple(shown), pages, Pipeline(tuple(ledger), tuple(dead_letters), waiting))

@@ -2,6 +2,7 @@
 
 /                                overview         ?range=24h&q=part of a name
 /applications/{name}             one application  ?range=24h
+/fairness/{name}, /quality/{name}
 /incidents/{id}                  one incident; POST …/acknowledge, …/resolve
 /incidents/{id}/report           the report of its scores
 /references/promote              POST
@@ -10,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +29,7 @@ from starlette.staticfiles import StaticFiles
 from dashboards.web.headers import REPORT_POLICY, Headers
 from dashboards.web.incident import read_incident
 from dashboards.web.overview import LEARNING, Overview, read_overview
+from dashboards.web.people import people_routes
 from dashboards.web.rendering import Renderer, csv_file, segment
 from dashboards.web.reports import RANGES, REMEMBERED, CommandNotSent, Reports, Row, Span, span
 from dashboards.web.series import POINTS, read_series
@@ -48,7 +50,7 @@ class Pages:
     report_directory: Path
     pages_per_30_days: float
     public_url: str
-    lag: Callable[[], int | None]
+    waiting: Callable[[], Mapping[tuple[str, int], int] | None]
     now: Callable[[], datetime]
     renderer: Renderer
 
@@ -75,7 +77,7 @@ class Pages:
 
     def _overview(self, request: Request) -> Overview:
         matching = request.query_params.get("q", "")
-        return read_overview(self.reports, self.now(), _range(request), matching, self.lag())
+        return read_overview(self.reports, self.now(), _range(request), matching, self.waiting())
 
     async def application(self, request: Request) -> Response:
         """What moved, when, together with what?"""
@@ -209,7 +211,9 @@ def create_pages(
     report_directory: Path,
     pages_per_30_days: float,
     public_url: str = "",
-    lag: Callable[[], int | None] = lambda: None,
+    waiting: Callable[[], Mapping[tuple[str, int], int] | None] = lambda: None,
+    groupings: Sequence[str] = (),
+    judge_model: str = "",
     now: Callable[[], datetime] = clock,
 ) -> Starlette:
     """The pages as an application, to be mounted at `/` behind what checks Host, login and Origin.
@@ -224,11 +228,16 @@ def create_pages(
         report_directory: where the HTML reports of incidents lie.
         pages_per_30_days: the budget of false pages, shown beside the pages sent.
         public_url: address that services publish to, shown while there is no traffic; by default the one asked.
-        lag: messages that wait to be scored, None where nobody knows; called in a worker thread.
+        waiting: messages that are not dealt with yet, by topic and partition, None where nobody knows; called in a
+            worker thread.
+        groupings: fields whose values are compared for fairness.
+        judge_model: who judges answers; empty where no judge is configured.
         now: the clock.
     """
     renderer = Renderer(form_token, now)
-    pages = Pages(reports, send_command, read_form, report_directory, pages_per_30_days, public_url, lag, now, renderer)
+    pages = Pages(
+        reports, send_command, read_form, report_directory, pages_per_30_days, public_url, waiting, now, renderer
+    )
     routes = [
         Route("/", pages.overview),
         Route("/overview.csv", pages.overview_csv),
@@ -239,6 +248,7 @@ def create_pages(
         Route("/incidents/{incident_id}/resolve", pages.resolve, methods=["POST"]),
         Route("/references/promote", pages.promote, methods=["POST"]),
         Route("/series/evidence.{form}", pages.series),
+        *people_routes(reports, renderer, groupings, judge_model),
         Route("/sql", pages.sql),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]

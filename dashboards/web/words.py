@@ -34,6 +34,14 @@ STREAMS: Mapping[str, str] = {
     "truncated_tokens": "tokens cut off",
     "empty": "empty texts",
     "unreadable": "unreadable texts",
+    "gibberish": "gibberish",
+    "personal_data": "personal data",
+    "cut_off": "responses that were cut off",
+    "json_invalid": "broken JSON",
+    "format_invalid": "responses in another format than declared",
+    "unsupported": "words of responses that their context does not hold",
+    "token_f1": "agreement with the reference answer",
+    "reference_similarity": "likeness to the reference answer",
     "latency_ms": "latency",
     "time_to_first_token_ms": "time to first token",
     "input_tokens": "input tokens",
@@ -54,6 +62,8 @@ LANES: Mapping[str, str] = {
     "look": "the last {} units against the reference",
     "novelty": "units unlike anything in the reference",
     "rank": "values that rank higher or lower than in the reference",
+    "rule": "a limit that a person set",
+    "fairness": "this group beside the others, at the same time",
 }
 
 MEASURES = ("mean", "rate", "share of high values", "share of low values")

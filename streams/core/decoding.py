@@ -63,7 +63,8 @@ def decode_interaction(raw: bytes | None, now: datetime, bounds: Bounds) -> Acce
     parsed = _parse(raw, INTERACTION, bounds)
     if isinstance(parsed, DeadLetter):
         return parsed
-    if (untimely := _untimely("occurred_at", parsed.occurred_at, now, bounds)) is not None:
+    untimely = _untimely("occurred_at", parsed.occurred_at, now, bounds)
+    if untimely is not None and not (parsed.history and untimely.reason == "too_old"):
         return untimely
     cut = _cut(parsed, bounds.text_characters)
     return Accepted(cut, () if cut is parsed else ("cut",))

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 from uuid import NAMESPACE_OID, uuid5
 
-from streams.core.wording import account, headline
+from streams.core.wording import RULE, account, headline
 from tocsin.messages import Acknowledge, Page, Resolve
 
 _NAMESPACE = uuid5(NAMESPACE_OID, "tocsin")
@@ -107,7 +107,8 @@ def on_page(incident: Incident | None, page: Page) -> Decision:
     else:
         reason, changed = f"joins the {incident.state} incident", _joined(incident, page)
     event = timeline_event(changed.incident_id, "page", page.page_id, page.occurred_at, detail=account(page))
-    return Decision(reason, changed, (event,), (Notify(page), Retrain(changed.incident_id)))
+    retrain = () if page.lane == RULE else (Retrain(changed.incident_id),)
+    return Decision(reason, changed, (event,), (Notify(page), *retrain))
 
 
 def on_command(incident: Incident | None, command: Acknowledge | Resolve) -> Decision:

@@ -19,6 +19,7 @@ from detectors.drift import Alarm, FloatArray, ReferenceRefused
 from streams.core.budget import elapsed, parts
 from streams.core.columns import Columns, Rows
 from streams.core.events import Event, Learned, Raised, Retired, Shown
+from streams.core.fairness import Fairness
 from streams.core.group import LEARNING, Group
 from streams.core.learning import Learning
 from streams.core.page import make_page
@@ -48,6 +49,7 @@ class ApplicationMonitor:
             since the group's last one, so that all inflows add up to the application's own.
         tally: sizes of segments; None once a person has said what the references are.
         asked: run and model version of a reference that is to be proposed.
+        fairness: groups of people beside the rest; None if none are compared.
     """
 
     def __init__(self, application: str, rules: Rules) -> None:
@@ -61,6 +63,7 @@ class ApplicationMonitor:
         self.groups = {ALL: Group(application, ALL, rules)}
         self.tally: Tally | None = Tally()
         self.asked: tuple[str, str] | None = None
+        self.fairness = Fairness(application, rules.fairness, rules.configuration) if rules.fairness else None
 
     @property
     def whole(self) -> Group:
@@ -183,6 +186,8 @@ class ApplicationMonitor:
             return []
         events = self._watch(run, sharing)
         self.units_seen += len(run)
+        if self.fairness is not None:
+            events += self.fairness.apply([unit for unit, _ in run], sharing)
         events += self._learn(sharing)
         if self._elects():
             events += self._elect()

@@ -96,6 +96,8 @@ def restore(
     monitor.asked = (plain["asked"][0], plain["asked"][1]) if plain["asked"] else None
     monitor.tally = Tally(plain["tally"][1], plain["tally"][0]) if plain["tally"] else None
     monitor.sessions = Sessions(arrays["sessions"].tolist())
+    if monitor.fairness is not None and "fairness" in plain:
+        monitor.fairness.restore(plain["fairness"], arrays)
     for segment, part in snapshot.parts.items():
         if segment == ALL or is_configured(segment.partition("=")[0], rules.segments):
             group = Group(monitor.application, segment, rules)
@@ -120,6 +122,9 @@ def _part(monitor: ApplicationMonitor, group: Group) -> bytes:
             "tally": [monitor.tally.total, monitor.tally.volumes] if monitor.tally else None,
             "segments": [name for name in monitor.groups if name != ALL],
         }
+        if monitor.fairness is not None:
+            plain["fairness"] = monitor.fairness.plain()
+            arrays |= monitor.fairness.arrays()
     return pack(VERSION, plain, arrays)
 
 

@@ -12,6 +12,12 @@ from tocsin.messages import Effect, Page
 if TYPE_CHECKING:
     from streams.core.incidents import Incident
 
+FAIRNESS = "fairness"
+"""The lane of a group that differs from the rest; before and now are then the rest and the group."""
+
+RULE = "rule"
+"""The lane of a limit that a person set: it stands outside of the page budget."""
+
 MOST_LISTED = 5
 """Other streams and versions named in a notification; the rest is behind the link."""
 
@@ -36,6 +42,9 @@ _UNITS = {"ms": "ms", "usd": "USD", "seconds": "s"}
 
 def headline(page: Page) -> str:
     """What moved, as one sentence: "support-bot, region=eu: toxicity of prompts has risen"."""
+    if page.lane == FAIRNESS:
+        which = "higher" if page.effect.now > page.effect.before else "lower"
+        return f"{_line(page.application)}: {_named(page.stream)} is {which} for {_place(page.segment)} than for others"
     where = f", {_place(page.segment)}" if page.segment else ""
     return f"{_line(page.application)}{where}: {_change(page)}"
 
@@ -81,12 +90,17 @@ def notification_text(incident: Incident, page: Page, public_url: str) -> tuple[
 def _change(page: Page) -> str:
     if page.stream in _CHANNELS:
         return _CHANNELS[page.stream]
-    side, _, signal = page.stream.rpartition(".")
+    return f"{_named(page.stream)} has {_direction(page.effect)}"
+
+
+def _named(stream: str) -> str:
+    """A signal as people say it: "toxicity of prompts"."""
+    side, _, signal = stream.rpartition(".")
     name, _, unit = signal.rpartition("_")
     words = _line(name if name and unit in _UNITS else signal).replace("_", " ")
     if side:
         words += f" of {side}s" if side in _CHANNELS else f" ({_line(side)})"
-    return f"{words} has {_direction(page.effect)}"
+    return words
 
 
 def _direction(effect: Effect) -> str:

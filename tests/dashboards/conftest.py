@@ -186,6 +186,7 @@ def installation(store: Store, tmp_path: Path) -> Iterator[Installation]:
         read_form=lambda request: checked_form(request, csrf, seconds),
         report_directory=tmp_path,
         pages_per_30_days=1,
+        groupings=("attribute tenant",),
         now=lambda: NOW,
     )
     with TestClient(PageAccess(pages, Settings.model_validate({})), base_url="http://127.0.0.1") as client:

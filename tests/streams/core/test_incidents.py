@@ -128,6 +128,10 @@ def test_a_command_for_an_unknown_incident_is_ignored_with_a_reason() -> None:
     assert on_command(opened(page_id="p9"), acknowledge(opened())).reason == "there is no such incident"
 
 
+def test_a_limit_that_a_person_set_starts_no_retraining() -> None:
+    assert [type(action) for action in on_page(None, page().model_copy(update={"lane": "rule"})).actions] == [Notify]
+
+
 POLICY = RetrainingPolicy("command", timedelta(hours=24))
 
 

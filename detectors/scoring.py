@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from tocsin.contracts import Interaction
 
 __all__ = ["Scorer", "Scores"]
 
-Vector = NDArray[np.float32]
+Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +24,7 @@ class Scores:
     """What is known about one interaction, or of a bare text: then `prompt_vector` is the text's, and the other zero.
 
     signals: finite numbers by name; a signal that does not apply is absent.
-    labels: words by name, such as `prompt.language`.
+    labels: words by name, such as `prompt.language`; an empty one is absent.
     flags: names of the signals above their threshold.
     prompt_vector, response_vector: float32 (384,), of unit length or zero, exact in bfloat16.
     encoder, heads: the encoder's fingerprint and the versions of the heads, which one needs to compare scores.
@@ -32,8 +33,8 @@ class Scores:
     signals: dict[str, float]
     labels: dict[str, str]
     flags: list[str]
-    prompt_vector: Vector
-    response_vector: Vector
+    prompt_vector: Vectors
+    response_vector: Vectors
     encoder: str
     heads: str
 
@@ -51,42 +52,46 @@ class Scorer:
         self.outputs: Mapping[str, Output] = self._signals.outputs()
         heads = [read_head(name) for name in self._signals.heads]
         for head in heads:
-            head.require(encoder.fingerprint)
+            head.require(encoder.heads_fingerprint)
         self.heads = " ".join(head.version for head in heads)
+        self.batch = max(encoder.batch // 2, 1)  # interactions of a call that are used well: each has two texts
 
     def score(self, interactions: Sequence[Interaction]) -> list[Scores]:
         """Scores of interactions, in their order."""
         count = len(interactions)
-        texts = [one.prompt_text for one in interactions] + [one.response for one in interactions]
+        said = [one.prompt_text for one in interactions] + [one.response for one in interactions]
+        texts = said + [one.reference or "" for one in interactions]
         encoding = self._encoder.encode(texts)
-        prompts, responses = (Texts(texts[half], encoding[half]) for half in (slice(0, count), slice(count, None)))
-        exchanges = Exchanges(interactions, prompts, responses)
+        thirds = [slice(part * count, (part + 1) * count) for part in range(3)]
+        prompts, responses, references = (Texts(texts[third], encoding[third]) for third in thirds)
+        exchanges = Exchanges(interactions, prompts, responses, references)
         # Prompts and responses are one list of texts to the signals, which are then split again.
-        read = [_split(signal.score_texts(Texts(texts, encoding)), count) for signal in self._signals.texts]
+        both = Texts(said, encoding[: len(said)])
+        read = [_split(signal.score_texts(both), count) for signal in self._signals.texts]
         read += [signal.score_interactions(exchanges) for signal in self._signals.interactions]
-        vectors = zip(prompts.encoding.vectors, responses.encoding.vectors, strict=True)
-        return [self._scores(read, row, self.outputs, *pair) for row, pair in enumerate(vectors)]
+        return self._joined(read, self.outputs, prompts.encoding.vectors, responses.encoding.vectors)
 
     def score_texts(self, texts: Sequence[str]) -> list[Scores]:
         """Scores of bare texts, in their order, under plain names."""
         encoding = self._encoder.encode(texts)
         read = [signal.score_texts(Texts(texts, encoding)) for signal in self._signals.texts]
-        nothing = np.zeros(self._encoder.dimensions, dtype=np.float32)
-        vectors = enumerate(encoding.vectors)
-        return [self._scores(read, row, self._text_outputs, vector, nothing) for row, vector in vectors]
+        nothing = np.zeros_like(encoding.vectors)
+        return self._joined(read, self._text_outputs, encoding.vectors, nothing)
 
-    def _scores(
-        self, read: list[Readings], row: int, outputs: Mapping[str, Output], prompt: Vector, response: Vector
-    ) -> Scores:
-        numbers = {name: float(column[row]) for one in read for name, column in one.numbers.items()}
-        applying = {name: number for name, number in numbers.items() if np.isfinite(number)}
-        flags = [name for name, number in applying.items() if _above(number, outputs[name].threshold)]
-        labels = {name: column[row] for one in read for name, column in one.labels.items()}
-        return Scores(applying, labels, flags, prompt, response, self._encoder.fingerprint, self.heads)
-
-
-def _above(number: float, threshold: float | None) -> bool:
-    return threshold is not None and number > threshold
+    def _joined(
+        self, read: Sequence[Readings], outputs: Mapping[str, Output], prompts: Vectors, responses: Vectors
+    ) -> list[Scores]:
+        """Columns to rows; what is not finite does not apply."""
+        numbers = {name: column.tolist() for one in read for name, column in one.numbers.items()}
+        limits = {name: limit for name in numbers if (limit := outputs[name].threshold) is not None}
+        labels = {name: column for one in read for name, column in one.labels.items()}
+        rows = []
+        for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+            signals = {name: column[row] for name, column in numbers.items() if isfinite(column[row])}
+            flags = [name for name, limit in limits.items() if name in signals and signals[name] > limit]
+            words = {name: column[row] for name, column in labels.items() if column[row]}
+            rows.append(Scores(signals, words, flags, prompt, response, self._encoder.fingerprint, self.heads))
+        return rows
 
 
 def _split(read: Readings, count: int) -> Readings:

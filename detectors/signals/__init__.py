@@ -3,15 +3,20 @@
 A new signal is one new file with a tuple `SIGNALS` of classes that implement `TextSignal` or `InteractionSignal`. Text
 signals are computed for the prompt and for the response, and are named `prompt.…` and `response.…` there; of a bare
 text they keep their plain name. `signal_outputs()` lists every name.
+
+Signals of others come through the entry point group `tocsin.signals`, see `custom`; those that need a large model are
+in `heavy`; those that ask the network implement these protocols in `streams.scorers`.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, cached_property
+from importlib.metadata import entry_points
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -21,15 +26,20 @@ from detectors.encoder import Encoding
 from tocsin.contracts import Interaction
 
 __all__ = [
+    "READ_CHARACTERS",
+    "WORD",
     "Exchanges",
     "FloatArray",
     "InteractionSignal",
     "Kind",
     "Output",
     "Readings",
+    "Side",
+    "SignalConflictError",
     "Signals",
     "TextSignal",
     "Texts",
+    "custom",
     "discover",
     "signal_labels",
     "signal_outputs",
@@ -39,12 +49,24 @@ __all__ = [
 FloatArray = NDArray[np.float64]
 Kind = Literal["scalar", "binary", "probability"]
 """scalar: any number in its unit; binary: 0 or 1; probability: from 0 to 1."""
-SIDES = ("prompt", "response")
+Side = Literal["prompt", "response"]
+SIDES: tuple[Side, ...] = ("prompt", "response")
+READ_CHARACTERS = 20_000
+"""What is read of a text by those who need no more to judge it: many times what the encoder reads."""
+WORD = re.compile(r"\w+")
+
+
+class SignalConflictError(Exception):
+    """A configured or installed signal takes a name that is taken, or is none: stop at start-up."""
 
 
 @dataclass(frozen=True)
 class Output:
-    """What one number is. A value above `threshold` raises a flag; None never does."""
+    """What one number is. A value above `threshold` raises a flag; None never does.
+
+    watched: whether it is a drift stream by default; of a text's signal, on both sides or on one. Every stream takes
+        its share of the page budget, so what nobody would want to be paged about is not.
+    """
 
     name: str
     kind: Kind
@@ -52,6 +74,7 @@ class Output:
     unit: str = ""
     threshold: float | None = None
     higher_is_worse: bool | None = None
+    watched: bool | Side = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,14 +88,20 @@ class Texts:
         """How many texts."""
         return len(self.texts)
 
+    @cached_property
+    def words(self) -> list[list[str]]:
+        """Of every text the words that it begins with, in lower case."""
+        return [WORD.findall(text[:READ_CHARACTERS].lower()) for text in self.texts]
+
 
 @dataclass(frozen=True, eq=False)
 class Exchanges:
-    """n interactions with their prompts and responses as texts."""
+    """n interactions with their prompts, responses and reference answers as texts; without one, a text is empty."""
 
     interactions: Sequence[Interaction]
     prompts: Texts
     responses: Texts
+    references: Texts
 
     def __len__(self) -> int:
         """How many interactions."""
@@ -121,10 +150,14 @@ class Signals:
     interactions: tuple[InteractionSignal, ...] = ()
 
     @property
+    def every(self) -> list[TextSignal | InteractionSignal]:
+        """Both kinds."""
+        return [*self.texts, *self.interactions]
+
+    @property
     def heads(self) -> tuple[str, ...]:
         """Names of the heads that the signals use."""
-        used = [signal.heads for signal in self.texts] + [signal.heads for signal in self.interactions]
-        return tuple(sorted({head for heads in used for head in heads}))
+        return tuple(sorted({head for signal in self.every for head in signal.heads}))
 
     def text_outputs(self) -> dict[str, Output]:
         """Outputs for a bare text."""
@@ -132,7 +165,11 @@ class Signals:
 
     def outputs(self) -> dict[str, Output]:
         """Outputs for an interaction, under their full names."""
-        sides = {f"{side}.{name}": output for side in SIDES for name, output in self.text_outputs().items()}
+        sides = {
+            f"{side}.{name}": replace(output, watched=output.watched in (True, side))
+            for side in SIDES
+            for name, output in self.text_outputs().items()
+        }
         whole = {output.name: output for signal in self.interactions for output in signal.outputs}
         return {name: replace(output, name=name) for name, output in (sides | whole).items()}
 
@@ -141,16 +178,44 @@ class Signals:
         sides = [f"{side}.{label}" for side in SIDES for signal in self.texts for label in signal.labels]
         return (*sides, *(label for signal in self.interactions for label in signal.labels))
 
+    def with_others(self, others: Iterable[TextSignal | InteractionSignal]) -> Signals:
+        """These and others after them.
+
+        Raises:
+            SignalConflictError: one is no signal, or two have an output or label of the same name.
+        """
+        joined = _sorted_out([*self.every, *others])
+        seen: set[str] = set()
+        for signal in joined.every:
+            names = {*(output.name for output in signal.outputs), *signal.labels}
+            if taken := sorted(names & seen):
+                raise SignalConflictError(f"{type(signal).__name__}: there is a signal {taken[0]!r} already")
+            seen |= names
+        return joined
+
 
 @cache
 def discover() -> Signals:
     """Every signal of this package, by name of its file."""
-    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    found = [made() for name in names for made in importlib.import_module(f"{__name__}.{name}").SIGNALS]
-    return Signals(
-        tuple(signal for signal in found if isinstance(signal, TextSignal)),
-        tuple(signal for signal in found if isinstance(signal, InteractionSignal)),
-    )
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
+    return _sorted_out([made() for name in names for made in importlib.import_module(f"{__name__}.{name}").SIGNALS])
+
+
+def custom() -> list[TextSignal | InteractionSignal]:
+    """One of every signal class that installed packages name in the entry point group `tocsin.signals`."""
+    return [entry.load()() for entry in sorted(entry_points(group="tocsin.signals"), key=lambda entry: entry.name)]
+
+
+def _sorted_out(signals: Iterable[TextSignal | InteractionSignal]) -> Signals:
+    texts, interactions = list[TextSignal](), list[InteractionSignal]()
+    for signal in signals:
+        if isinstance(signal, TextSignal):
+            texts.append(signal)
+        elif isinstance(signal, InteractionSignal):
+            interactions.append(signal)
+        else:
+            raise SignalConflictError(f"{type(signal).__name__} has neither score_texts nor score_interactions")
+    return Signals(tuple(texts), tuple(interactions))
 
 
 def signal_outputs() -> dict[str, Output]:

@@ -6,11 +6,10 @@ import re
 
 import numpy as np
 
-from detectors.signals import Output, Readings, Texts, TextSignal
+from detectors.signals import READ_CHARACTERS, Output, Readings, Texts, TextSignal
 
 __all__ = ["SIGNALS", "Length"]
 
-_CHARACTERS = 20_000
 # Control characters but for white space, halves of surrogate pairs, private use, and the mark of a failed decoding.
 _UNREADABLE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ue000-\uf8ff\ufffd]")
 
@@ -19,9 +18,16 @@ class Length(TextSignal):
     """Counts, and two flags on the state of the text."""
 
     outputs = (
-        Output("length_characters", "scalar", "characters", unit="characters"),
+        Output("length_characters", "scalar", "characters", unit="characters", watched=False),
         Output("length_tokens", "scalar", "word pieces of the encoder, read or not", unit="tokens"),
-        Output("truncated_tokens", "scalar", "word pieces past the encoder's last chunk", unit="tokens", threshold=0),
+        Output(
+            "truncated_tokens",
+            "scalar",
+            "word pieces past the encoder's last chunk",
+            unit="tokens",
+            threshold=0,
+            watched=False,
+        ),
         Output("empty", "binary", "holds nothing to read", threshold=0.5, higher_is_worse=True),
         Output("unreadable", "scalar", "share of characters nobody can read", threshold=0.02, higher_is_worse=True),
     )
@@ -35,7 +41,7 @@ class Length(TextSignal):
                 "length_tokens": tokens + truncated,
                 "truncated_tokens": truncated,
                 "empty": (tokens == 0).astype(np.float64),
-                "unreadable": np.array([_unreadable(text[:_CHARACTERS]) for text in texts.texts], dtype=np.float64),
+                "unreadable": np.array([_unreadable(text[:READ_CHARACTERS]) for text in texts.texts], dtype=np.float64),
             }
         )
 

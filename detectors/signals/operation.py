@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from detectors.signals import Exchanges, FloatArray, InteractionSignal, Output, Readings
+from tocsin.contracts import Interaction
 
 __all__ = ["SIGNALS", "Operation"]
+
+_LEAST_SECONDS = 0.001
 
 
 class Operation(InteractionSignal):
@@ -18,6 +21,14 @@ class Operation(InteractionSignal):
         Output("cost", "scalar", "cost of the call, in the installation's currency", higher_is_worse=True),
         Output("input_tokens", "scalar", "tokens that the model counted in its input", unit="tokens"),
         Output("output_tokens", "scalar", "tokens that the model produced", unit="tokens"),
+        Output(
+            "tokens_per_second",
+            "scalar",
+            "tokens produced a second, from the first one on where its time is known",
+            unit="tokens/s",
+            higher_is_worse=False,
+            watched=False,
+        ),
         Output("error", "binary", "the call ended in an error", threshold=0.5, higher_is_worse=True),
     )
 
@@ -32,6 +43,7 @@ class Operation(InteractionSignal):
                 "cost": _column([usage.cost if usage else None for usage in usages]),
                 "input_tokens": _column([usage.input_tokens if usage else None for usage in usages]),
                 "output_tokens": _column([usage.output_tokens if usage else None for usage in usages]),
+                "tokens_per_second": _column([_speed(one) for one in all_of]),
                 "error": _column([one.error is not None for one in all_of]),
             }
         )
@@ -39,6 +51,15 @@ class Operation(InteractionSignal):
 
 def _column(values: list[float | int | bool | None] | list[float | None] | list[int | None] | list[bool]) -> FloatArray:
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def _speed(interaction: Interaction) -> float | None:
+    """None where a number is missing, or where no time passed between the first token and the last."""
+    tokens = interaction.usage.output_tokens if interaction.usage else None
+    if tokens is None or interaction.latency_ms is None:
+        return None
+    seconds = (interaction.latency_ms - (interaction.time_to_first_token_ms or 0)) / 1000
+    return tokens / seconds if seconds >= _LEAST_SECONDS else None
 
 
 SIGNALS = (Operation,)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import cache
 
 import numpy as np
 import pytest
@@ -25,11 +26,20 @@ PAIRS = [
 def exchanges(encoder) -> Exchanges:
     usage = Usage(input_tokens=3, output_tokens=5, cost=0.01)
     interactions = [
-        Interaction(application="shop", prompt=prompt, response=response, latency_ms=12.5, usage=usage if row else None)
+        Interaction(
+            application="shop",
+            prompt=prompt,
+            response=response,
+            latency_ms=12.5,
+            usage=usage if row else None,
+            context=["Lima is the capital of Peru."] if row % 2 == 0 else [],
+            reference="It burns fuel." if row % 2 == 0 else None,
+            attributes={"output_type": "json"} if row == 1 else {},
+        )
         for row, (prompt, response) in enumerate(PAIRS)
     ]
-    prompts, responses = zip(*PAIRS, strict=True)
-    return Exchanges(interactions, Texts(prompts, encoder.encode(prompts)), Texts(responses, encoder.encode(responses)))
+    columns = (*zip(*PAIRS, strict=True), [one.reference or "" for one in interactions])
+    return Exchanges(interactions, *(Texts(column, encoder.encode(column)) for column in columns))
 
 
 def texts_of(texts: Texts, rows: slice) -> Texts:
@@ -37,9 +47,8 @@ def texts_of(texts: Texts, rows: slice) -> Texts:
 
 
 def part(exchanges: Exchanges, rows: slice) -> Exchanges:
-    return Exchanges(
-        exchanges.interactions[rows], texts_of(exchanges.prompts, rows), texts_of(exchanges.responses, rows)
-    )
+    sides = (exchanges.prompts, exchanges.responses, exchanges.references)
+    return Exchanges(exchanges.interactions[rows], *(texts_of(side, rows) for side in sides))
 
 
 def read(signal, exchanges: Exchanges) -> Readings:
@@ -65,16 +74,42 @@ def test_it_answers_with_what_it_declares(signal, exchanges):
         assert len(labels) == len(PAIRS)
 
 
-@each_signal
-def test_its_values_are_of_their_kind(signal, exchanges):
-    readings = read(signal, exchanges)
+def assert_of_their_kind(signal, readings: Readings) -> None:
     for output in signal.outputs:
         values = readings.numbers[output.name]
+        assert not np.isinf(values).any()
         values = values[~np.isnan(values)]
         if output.kind == "binary":
             assert set(values) <= {0.0, 1.0}
         if output.kind == "probability":
             assert ((values >= 0) & (values <= 1)).all()
+
+
+@each_signal
+def test_its_values_are_of_their_kind(signal, exchanges):
+    assert_of_their_kind(signal, read(signal, exchanges))
+
+
+@pytest.fixture(scope="module")
+def encoded(encoder):
+    """Awkward texts, on every side of an interaction; each is encoded once for all signals."""
+
+    @cache
+    def one(text: str) -> Exchanges:
+        texts = Texts([text], encoder.encode([text]))
+        plain = Interaction(application="shop", prompt="", response="", attributes={"output_type": "json"})
+        # The contract refuses what is no UTF-8; a signal meets it all the same, after a faulty decoding.
+        said = {"prompt": text, "response": text, "context": [text], "reference": text}
+        return Exchanges([plain.model_copy(update=said)], texts, texts, texts)
+
+    return one
+
+
+@each_signal
+def test_it_reads_whatever_a_text_holds(signal, encoded, awkward):
+    readings = read(signal, encoded(awkward))
+    assert_of_their_kind(signal, readings)
+    assert all(isinstance(word, str) for labels in readings.labels.values() for word in labels)
 
 
 @each_signal
@@ -108,15 +143,32 @@ def test_names_are_unique():
 def test_the_names_are_these():
     per_text = {
         "length_characters", "length_tokens", "truncated_tokens", "empty", "unreadable", "repetition", "toxicity",
-        "identity_attack",
+        "identity_attack", "gibberish", "reading_ease", "reading_grade", "personal_data", "personal_data_count",
     }  # fmt: skip
     whole = {
-        "language_mismatch", "latency_ms", "time_to_first_token_ms", "cost", "input_tokens", "output_tokens", "error",
-        "refusal", "relevance",
+        "language_mismatch", "latency_ms", "time_to_first_token_ms", "cost", "input_tokens", "output_tokens",
+        "tokens_per_second", "error", "refusal", "relevance", "cut_off", "json_invalid", "format_invalid",
+        "unsupported", "exact_match", "token_f1", "rouge_l", "reference_similarity",
     }  # fmt: skip
-    assert set(text_outputs()) == per_text
-    assert set(signal_outputs()) == whole | {f"{side}.{name}" for side in ("prompt", "response") for name in per_text}
-    assert set(signal_labels()) == {"prompt.language", "response.language"}
+    sides = {f"{side}.{name}" for side in ("prompt", "response") for name in per_text}
+    assert whole | sides <= set(signal_outputs())
+    assert per_text <= set(text_outputs())
+    labels = {
+        f"{side}.{name}" for side in ("prompt", "response") for name in ("language", "groups", "personal_data_kinds")
+    }
+    assert set(signal_labels()) == labels
+
+
+def test_a_text_s_signal_may_be_watched_on_one_side_alone():
+    outputs = signal_outputs()
+    assert outputs["response.repetition"].watched is True
+    assert outputs["prompt.repetition"].watched is False
+
+
+def test_what_is_watched_is_less_than_what_is_read():
+    watched = {name for name, output in signal_outputs().items() if output.watched}
+    assert {"refusal", "cut_off", "response.toxicity", "error", "latency_ms"} <= watched
+    assert {"prompt.reading_ease", "prompt.personal_data_count", "exact_match", "rouge_l"}.isdisjoint(watched)
 
 
 def test_outputs_carry_their_full_name():
@@ -134,9 +186,14 @@ def test_naming_the_signals_loads_nothing_heavy():
 
 def test_an_encoding_of_zeros_makes_no_signal_fail():
     nothing = Encoding(
-        np.zeros((1, 384), np.float32), np.zeros((1, 3, 384), np.float32), np.zeros(1, np.int32), np.zeros(1, np.int32)
+        np.zeros((1, 384), np.float32),
+        np.zeros((1, 3, 384), np.float32),
+        np.zeros(1, np.int32),
+        np.zeros(1, np.int32),
+        np.zeros((1, 3, 384), np.float32),
+        np.ones(1, np.int32),
     )
     texts = Texts([""], nothing)
-    exchanges = Exchanges([Interaction(application="shop", prompt="", response="")], texts, texts)
+    exchanges = Exchanges([Interaction(application="shop", prompt="", response="")], texts, texts, texts)
     for signal in (*SIGNALS.texts, *SIGNALS.interactions):
         read(signal, exchanges)

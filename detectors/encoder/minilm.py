@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 from transformers import AutoModel
@@ -24,13 +25,15 @@ class PooledModel(torch.nn.Module):
         """ids, mask: int64 (chunks, tokens), mask 1 for a token; returns float32 (chunks, 3, 384)."""
         states = self.model(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
         weights = mask.unsqueeze(-1).float()
-        pooled = [(states[layer] * weights).sum(1) / weights.sum(1) for layer in LAYERS]
+        pooled = [(states[layer].float() * weights).sum(1) / weights.sum(1) for layer in LAYERS]
         return torch.stack(pooled, 1)
 
 
-def load_model(directory: Path) -> PooledModel:
-    """The model from a local directory; asks no network and draws no progress bar."""
+def load_model(directory: Path, attention: Literal["eager", "sdpa"] = "eager") -> PooledModel:
+    """The model from a local directory; asks no network and draws no progress bar.
+
+    attention: `eager` is what the exporter and the graph optimiser understand, `sdpa` is faster.
+    """
     disable_progress_bar()  # type: ignore[no-untyped-call]
-    # The plain attention: the one that the exporter and the graph optimiser understand.
-    model = AutoModel.from_pretrained(str(directory), local_files_only=True, attn_implementation="eager")
+    model = AutoModel.from_pretrained(str(directory), local_files_only=True, attn_implementation=attention)
     return PooledModel(model.eval())

@@ -11,16 +11,19 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from detectors.encoder import BuildFailedError
+from detectors.encoder.batches import Shape
+from detectors.encoder.chunks import CHUNK_TOKENS
 
-__all__ = ["OnnxBackend", "open_backend"]
+__all__ = ["OnnxModel", "open_model"]
 
 
-class OnnxBackend:
+class OnnxModel:
     """Runs the graph with one thread a call."""
 
     # Activations are quantised with one scale a tensor: beside other texts a vector turns by as much as quantisation
     # itself costs (cosine .992), and a replay would not reproduce it. Alone, only short texts are slower, by a sixth.
-    batch = 1
+    shape = Shape(chunks=1, tokens=CHUNK_TOKENS)
+    texts = 32
 
     def __init__(self, graph: Path) -> None:
         options = onnxruntime.SessionOptions()
@@ -29,18 +32,18 @@ class OnnxBackend:
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
 
-    def run(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Mean-pooled hidden states (chunks, 3, 384); see `Backend`."""
+    def run(self, ids: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Mean-pooled hidden states (chunks, 3, 384); see `Model`. One chunk, so that nothing is filled up."""
         states: NDArray[np.float32] = self._session.run(["inner"], {"ids": ids, "mask": np.ones_like(ids)})[0]
         return states
 
 
-def open_backend(weights: Path, cache: Path) -> OnnxBackend:
+def open_model(weights: Path, cache: Path) -> OnnxModel:
     """Open the graph under `cache`, building it where it is not there yet."""
     graph = cache / "model.onnx"
     if not graph.exists():
         _build(weights, graph)
-    return OnnxBackend(graph)
+    return OnnxModel(graph)
 
 
 def _build(weights: Path, graph: Path) -> None:

@@ -33,7 +33,7 @@ def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def assert_same(one: Encoding, other: Encoding) -> None:
-    for field in ("vectors", "inner", "tokens", "truncated"):
+    for field in ("vectors", "inner", "tokens", "truncated", "parts", "counts"):
         np.testing.assert_array_equal(getattr(one, field), getattr(other, field))
 
 
@@ -69,6 +69,31 @@ def test_a_text_does_not_depend_on_its_neighbours(encoder):
     together = encoder.encode([*SENTENCES, *reversed(SENTENCES), ""])
     for row, text in enumerate(SENTENCES):
         assert_same(encoder.encode([text]), together[slice(row, row + 1)])
+
+
+def test_every_chunk_keeps_its_own_states(encoder):
+    long = "My cat " + "sleeps and purrs and " * 200 + "eats."
+    encoding = encoder.encode(["Danke!", long, ""])
+    assert encoding.counts.tolist() == [1, 4, 1]
+    np.testing.assert_array_equal(encoding.parts[0], encoding.inner[0])
+    np.testing.assert_allclose(encoding.parts[1:5].mean(0), encoding.inner[1], atol=2e-3)  # nearly of one length
+    assert not encoding.parts[5].any()
+
+
+def test_some_texts_of_an_encoding_keep_their_chunks(encoder):
+    encoding = encoder.encode(["Danke!", "word " * 600, "", "once more"])
+    rows = np.array([3, 1, 1])
+    chosen = encoding[rows]
+    assert chosen.counts.tolist() == [1, 3, 3]
+    np.testing.assert_array_equal(chosen.parts, encoding.parts[[5, 1, 2, 3, 1, 2, 3]])
+    assert len(encoding[slice(2, 2)].parts) == 0
+
+
+def test_the_largest_number_of_its_chunks_is_a_texts(encoder):
+    encoding = encoder.encode(["Danke!", "word " * 600, ""])
+    of_parts = np.array([[1, 0], [2, 9], [5, 3], [4, 1], [-1, -2]], np.float32)
+    assert encoding.largest(of_parts).tolist() == [[1, 0], [5, 9], [-1, -2]]
+    assert len(encoding[slice(0, 0)].largest(of_parts[:0])) == 0
 
 
 def test_equal_texts_get_equal_rows(encoder):
@@ -143,7 +168,7 @@ def test_the_fingerprint_names_weights_backend_and_chunking(encoder, reference_e
 
 
 def test_an_unknown_backend_is_named(cache):
-    with pytest.raises(UnknownBackendError, match="'tpu' is none of onnx, torch"):
+    with pytest.raises(UnknownBackendError, match="'tpu' is none of auto, onnx, torch, cuda"):
         open_encoder("tpu", cache=cache)
 
 

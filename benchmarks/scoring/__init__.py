@@ -1,0 +1,1 @@
+"""What scoring costs beside the bare model, and beside sentence-transformers: `python -m benchmarks.scoring`."""

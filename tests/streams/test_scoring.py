@@ -1,0 +1,70 @@
+"""Processes that score, and what happens when they are killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from streams.scoring import Scoring, ScoringProcesses, open_scorer, open_scoring
+from streams.settings import Settings
+from tocsin.contracts import Interaction
+
+INTERACTIONS = [
+    Interaction(application="shop", prompt=f"Where is order {n}?", response=f"It is on its way, {n}.") for n in range(6)
+]
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory) -> Settings:
+    return Settings(data_directory=tmp_path_factory.mktemp("data"), scoring={"backend": "onnx", "processes": 2})
+
+
+@pytest.fixture(scope="module")
+def processes(settings):
+    scoring = open_scoring(settings)
+    assert isinstance(scoring, ScoringProcesses)
+    yield scoring
+    scoring.close()
+
+
+def told(scoring: Scoring) -> list[tuple[dict[str, float], bytes]]:
+    return [(scores.signals, scores.prompt_vector.tobytes()) for scores in scoring.score(INTERACTIONS)]
+
+
+def children() -> list[int]:
+    listed = Path(f"/proc/{os.getpid()}/task")
+    found = {int(pid) for task in listed.iterdir() for pid in (task / "children").read_text().split()}
+    return [pid for pid in found if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def test_processes_give_what_a_scorer_here_gives(settings, processes):
+    with ThreadPoolExecutor(3) as pool:
+        for scored in pool.map(lambda _: told(processes), range(3)):
+            assert scored == told(open_scorer(settings))
+
+
+def test_a_killed_process_is_replaced_and_nothing_is_lost(processes):
+    before = told(processes)
+    os.kill(children()[0], signal.SIGKILL)
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(lambda _: told(processes), range(3))) == [before] * 3
+
+
+def test_processes_end_with_the_one_that_started_them(settings):
+    program = (
+        "import os, signal; from streams.scoring import open_scoring; from streams.settings import Settings\n"
+        "from tocsin.contracts import Interaction\n"
+        "scoring = open_scoring(Settings(scoring={'backend': 'onnx', 'processes': 1}))\n"
+        "scoring.score([Interaction(application='a', prompt='b', response='c')])\n"
+        "print(*scoring._pool._processes, flush=True); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    [child] = map(int, ended.stdout.split())
+    while Path(f"/proc/{child}/stat").exists() and Path(f"/proc/{child}/stat").read_text().split()[2] != "Z":
+        time.sleep(0.05)

@@ -28,7 +28,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, DataError, OperationalError, ProgrammingError
 
 from sinks.columns import ColumnRefused, arrow_table
-from sinks.migrations import Migration, migrations
+from sinks.migrations import Migration, migrations, on_cluster
 
 T = TypeVar("T")
 
@@ -45,6 +45,11 @@ READ_LIMITS: Mapping[str, object] = {
     "max_result_rows": 1_000_000,
     "result_overflow_mode": "throw",
 }
+_ANSWER_SECONDS = 35  # a server that hangs is away; one that works ends a query after 30 s by itself
+_MIGRATIONS = """
+CREATE TABLE IF NOT EXISTS schema_migrations
+(version UInt32, name String, checksum String, applied_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC'))
+ENGINE = ReplacingMergeTree ORDER BY version""".strip()
 _WRITE: Mapping[str, object] = {
     "async_insert": 0,  # stored when the call returns
     # a batch that spans years is unusual, not wrong, and would otherwise look like a store with too many parts
@@ -108,8 +113,10 @@ class Store:
     after `StoreUnavailable` the rows may be there, and the same call with the same token stores them once.
     """
 
-    def __init__(self, connect: Callable[[], Client], database: str, where: str) -> None:
-        self._connect, self._database, self._where = connect, database, where
+    def __init__(self, connect: Callable[[], Client], database: str, where: str, cluster: str = "") -> None:
+        self._connect, self._database, self._where, self._cluster = connect, database, where, cluster
+        # on a cluster, stored means: on most of its servers
+        self._write = {**_WRITE, **({"insert_quorum": "auto"} if cluster else {})}
         self._local = threading.local()
         self._clients: weakref.WeakSet[Client] = weakref.WeakSet()
         self._types: dict[str, dict[str, str]] = {}
@@ -130,8 +137,10 @@ class Store:
         return cls(connect, database, f"the embedded engine at {path}")
 
     @classmethod
-    def server(cls, host: str, port: int, user: str, password: str, secure: bool, database: str) -> Store:
-        """A ClickHouse server, over HTTP or, if `secure`, HTTPS."""
+    def server(
+        cls, host: str, port: int, user: str, password: str, secure: bool, database: str, cluster: str = ""
+    ) -> Store:
+        """A ClickHouse server, over HTTP or, if `secure`, HTTPS; with `cluster`, one whose servers hold copies."""
 
         def connect() -> Client:
             return clickhouse_connect.get_client(
@@ -142,11 +151,11 @@ class Store:
                 secure=secure,
                 tz_mode="aware",
                 connect_timeout=5,
-                send_receive_timeout=60,
+                send_receive_timeout=_ANSWER_SECONDS,
                 autogenerate_session_id=False,  # a session would let no two requests run at once
             )
 
-        return cls(connect, database, f"ClickHouse at {host}:{port}")
+        return cls(connect, database, f"ClickHouse at {host}:{port}", cluster)
 
     def _client(self) -> Client:
         """This thread's client, made if it has none or if its last call failed."""
@@ -177,11 +186,9 @@ class Store:
         Raises:
             StoreIncompatible: it is newer than the program, or an applied migration is not the program's.
         """
-        self._command(f"CREATE DATABASE IF NOT EXISTS {self._database}", use_database=False)
-        self._command(
-            "CREATE TABLE IF NOT EXISTS schema_migrations (version UInt32, name String, checksum String, "
-            "applied_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC')) ENGINE = ReplacingMergeTree ORDER BY version"
-        )
+        database = f"CREATE DATABASE IF NOT EXISTS {self._database}"
+        self._command(on_cluster(database, self._cluster), use_database=False)
+        self._command(on_cluster(_MIGRATIONS, self._cluster))
         applied = {row["version"]: row for row in self.query("SELECT * FROM schema_migrations FINAL")}
         known = {migration.version: migration for migration in migrations()}
         if unknown := sorted(applied.keys() - known.keys()):
@@ -198,7 +205,7 @@ class Store:
                 )
 
     def _apply(self, migration: Migration) -> None:
-        for statement in migration.statements:
+        for statement in migration.statements(self._cluster):
             self._command(statement)
         row = {"version": migration.version, "name": migration.name, "checksum": migration.checksum}
         self.insert("schema_migrations", [row])
@@ -225,7 +232,7 @@ class Store:
             columns = arrow_table(rows, self._column_types(table))
         except ColumnRefused as error:
             raise StoreRejected(f"{table}: {error}") from None
-        settings = dict(_WRITE) | ({"insert_deduplication_token": token} if token else {})
+        settings = self._write | ({"insert_deduplication_token": token} if token else {})
         self._call(lambda client: client.insert_arrow(table, columns, settings=settings), reading=False)
 
     def _column_types(self, table: str) -> dict[str, str]:

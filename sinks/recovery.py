@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta
 from typing import Any, Protocol
+
+from tocsin.contracts import Feedback, Interaction
 
 Row = dict[str, Any]
 
@@ -23,24 +26,46 @@ class Recovery:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
-    def next_offset(self, topic: str, partition: int) -> int:
-        """The offset after the last range that was dealt with; 0 if there is none."""
-        sql = """SELECT max(next_offset) AS next_offset FROM ledger
-                 WHERE topic = {topic:String} AND source_partition = {partition:UInt32}"""
-        return int(self._reader.query(sql, {"topic": topic, "partition": partition})[0]["next_offset"])
+    def next_offsets(self, topic: str, partitions: Collection[int]) -> dict[int, int]:
+        """The offset after the last range of each partition that was dealt with; nothing where there is none."""
+        sql = """SELECT source_partition, max(next_offset) AS next_offset FROM ledger
+                 WHERE topic = {topic:String} AND source_partition IN {partitions:Array(UInt32)}
+                 GROUP BY source_partition"""
+        rows = self._reader.query(sql, {"topic": topic, "partitions": list(partitions)})
+        return {int(row["source_partition"]): int(row["next_offset"]) for row in rows}
 
-    def stored_interactions(self, ids: Collection[str]) -> list[Row]:
-        """Where interactions with these ids came from, and in which hour they lie."""
+    def stored_interactions(self, found: Iterable[Interaction]) -> list[Row]:
+        """Where stored interactions with the ids of these came from, and in which hour they lie.
+
+        Looks a day around the times of these: what it reads must not grow with the table.
+        """
+        ids, applications, hours = set[str](), set[str](), set[datetime]()
+        for each in found:
+            ids.add(each.interaction_id)
+            applications.add(each.application)
+            hours.add(each.occurred_at.replace(minute=0, second=0, microsecond=0))
+        around = {hour + timedelta(hours=shift) for hour in hours for shift in range(-24, 25)}
         sql = """SELECT interaction_id, application, toUnixTimestamp(toStartOfHour(occurred_at)) AS hour,
                         source_partition, source_offset
-                 FROM interactions WHERE interaction_id IN {ids:Array(String)}"""
-        return self._reader.query(sql, {"ids": list(ids)})
+                 FROM interactions
+                 WHERE application IN {applications:Array(String)}
+                   AND toStartOfHour(occurred_at) IN {hours:Array(DateTime('UTC'))}
+                   AND interaction_id IN {ids:Array(String)}"""
+        values = {"applications": list(applications), "hours": list(around), "ids": list(ids)}
+        return self._reader.query(sql, values) if ids else []
 
-    def stored_feedback(self, ids: Collection[str]) -> list[Row]:
-        """Where feedback with these ids came from."""
+    def stored_feedback(self, found: Collection[Feedback]) -> list[Row]:
+        """Where stored feedback with the ids of these came from."""
         sql = """SELECT feedback_id, source_partition, source_offset
-                 FROM feedback WHERE feedback_id IN {ids:Array(String)}"""
-        return self._reader.query(sql, {"ids": list(ids)})
+                 FROM feedback
+                 WHERE application IN {applications:Array(String)} AND interaction_id IN {interactions:Array(String)}
+                   AND feedback_id IN {ids:Array(String)}"""
+        values = {
+            "applications": [each.application for each in found],
+            "interactions": [each.interaction_id for each in found],
+            "ids": [each.feedback_id for each in found],
+        }
+        return self._reader.query(sql, values) if found else []
 
     def detector_states(self, partition: int) -> tuple[int, dict[str, dict[str, bytes]]]:
         """The next offset of `tocsin.signals` to take in, and the states of each application (and of '') by segment."""
@@ -54,15 +79,18 @@ class Recovery:
             states.setdefault(row["application"], {})[row["segment"]] = base64.b64decode(row["state"])
         return upto, states
 
-    def units(self, ids: Iterable[str]) -> list[Row]:
-        """What the watch stage keeps of interactions, by id."""
+    def units(self, application: str, ids: Iterable[str]) -> list[Row]:
+        """What the watch stage keeps of an application's interactions; another one may use the same ids."""
         sql = """SELECT interaction_id, application, occurred_at, model_name, model_version,
                         template_name, template_version, attributes, signals, labels,
                         prompt_vector, response_vector, encoder
-                 FROM interactions WHERE interaction_id IN {ids:Array(String)} LIMIT 1 BY application, interaction_id"""
+                 FROM interactions
+                 WHERE application = {application:String} AND interaction_id IN {ids:Array(String)}
+                 LIMIT 1 BY interaction_id"""
         wanted, rows = list(ids), []
         for start in range(0, len(wanted), 2_000):
-            rows += self._reader.query(sql, {"ids": wanted[start : start + 2_000]})
+            part = {"application": application, "ids": wanted[start : start + 2_000]}
+            rows += self._reader.query(sql, part)
         return rows
 
     def reference(self, reference_id: str) -> bytes | None:
@@ -140,13 +168,14 @@ class Recovery:
             "SELECT * FROM retraining_runs FINAL WHERE state IN ('planned', 'started', 'running') ORDER BY created_at"
         )
 
-    def interactions_by_id(self, ids: Collection[str]) -> list[Row]:
-        """Texts and signals of interactions, for reports and bundles."""
+    def interactions_by_id(self, application: str, ids: Collection[str]) -> list[Row]:
+        """Texts and signals of an application's interactions, for reports and bundles."""
         sql = """SELECT interaction_id, occurred_at, session_id, prompt, response,
                         model_name, model_version, signals, labels
-                 FROM interactions WHERE interaction_id IN {ids:Array(String)}
+                 FROM interactions
+                 WHERE application = {application:String} AND interaction_id IN {ids:Array(String)}
                  ORDER BY occurred_at LIMIT 1 BY interaction_id"""
-        return self._reader.query(sql, {"ids": list(ids)})
+        return self._reader.query(sql, {"application": application, "ids": list(ids)})
 
     def interactions_since(self, application: str, since: Any, limit: int) -> list[Row]:
         """The first interactions of an application from a time on."""

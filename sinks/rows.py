@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -90,11 +92,7 @@ def feedback_row(feedback: Feedback, source: Source, retention_days: int) -> Row
 def dead_letter_row(
     source: Source, received_at: datetime, reason: str, detail: str, raw: bytes | None, retention_days: int
 ) -> Row:
-    """A row of `dead_letters`; bytes that are no UTF-8 are kept as base64."""
-    try:
-        kept = (raw or b"").decode()
-    except UnicodeDecodeError:
-        kept = "base64:" + base64.b64encode(raw or b"").decode()
+    """A row of `dead_letters`; see `kept_bytes` for its `raw`."""
     return {
         "topic": source.topic,
         "source_partition": source.partition,
@@ -102,9 +100,33 @@ def dead_letter_row(
         "received_at": received_at,
         "reason": reason,
         "detail": detail,
-        "raw": kept,
+        "raw": kept_bytes(raw or b""),
         "retention_days": retention_days,
     }
+
+
+BASE64 = "base64:"
+
+
+def kept_bytes(raw: bytes) -> str:
+    """Any bytes as a text: themselves where they are UTF-8, else base64 behind `base64:`."""
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        text = BASE64
+    return BASE64 + base64.b64encode(raw).decode() if text.startswith(BASE64) else text
+
+
+def original_bytes(kept: str) -> bytes:
+    """The inverse of `kept_bytes`."""
+    return base64.b64decode(kept.removeprefix(BASE64)) if kept.startswith(BASE64) else kept.encode()
+
+
+def token_of(rows: Sequence[Row]) -> str:
+    """Names a list of rows by the messages they come from: of two inserts with one token, the second is dropped."""
+    named = ("topic", "source_partition", "source_offset", "interaction_id", "feedback_id", "received_at")
+    identities = [[str(row[name]) for name in named if name in row] for row in rows]
+    return sha256(json.dumps(identities).encode()).hexdigest()
 
 
 def page_row(page: Page) -> Row:

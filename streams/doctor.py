@@ -8,12 +8,12 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from detectors.encoder import EncoderError, open_encoder
-from detectors.scoring import Scorer
+from detectors.encoder import EncoderError
 from sinks.clickhouse import StoreError
 from sinks.notification import NotificationConfigurationError, Notifier
 from streams.engines import EngineError, open_engines
 from streams.engines.ownership import is_owned
+from streams.scoring import open_scorer
 from streams.settings import Settings
 from streams.topics import TopicError
 
@@ -79,10 +79,9 @@ def _port(settings: Settings) -> str:
 
 
 def _encoder(settings: Settings) -> str:
-    encoder = open_encoder(settings.scoring.backend, cache=settings.cache)
-    scorer = Scorer(encoder)
-    scorer.score_texts(["a short sentence to try the encoder"])
-    return f"{encoder.fingerprint}, {len(scorer.outputs)} signals"
+    scorer = open_scorer(settings)
+    scored = scorer.score_texts(["a short sentence to try the encoder"])[0]
+    return f"{scored.encoder}, {len(scorer.outputs)} signals"
 
 
 def _engines(settings: Settings) -> str:

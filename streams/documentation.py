@@ -15,6 +15,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from detectors.heads.page import heads_page
 from detectors.signals import signal_labels, signal_outputs
 from streams import metrics
 from streams.core.units import REPEAT_SIGNALS
@@ -61,18 +62,23 @@ def signals_page() -> str:
     lines = [
         "# Signals",
         "",
-        "Numbers that are read off every interaction. Text signals are computed for the prompt and for the response. A",
-        "flag is raised above the threshold. *Worse* says on which side a change pages.",
+        "Numbers that are read off every interaction; one that does not apply is absent. Text signals are computed for",
+        "the prompt and for the response. A flag is raised above the threshold. *Watched* signals are drift streams,",
+        "each with its share of the page budget; *worse* says on which side a change pages. `watch.signals` chooses",
+        "others. [signal-quality.md](signal-quality.md) says how good they are, [custom-signals.md](custom-signals.md)",
+        "how to add one.",
         "",
-        "| signal | kind | unit | flag above | worse | what it is |",
-        "|---|---|---|---|---|---|",
+        "| signal | kind | unit | flag above | watched | worse | what it is |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, output in sorted(signal_outputs().items()):
         threshold = "" if output.threshold is None else f"{output.threshold:g}"
         worse = TAILS[output.higher_is_worse]
-        lines.append(f"| `{name}` | {output.kind} | {output.unit} | {threshold} | {worse} | {output.description} |")
+        watched = "yes" if output.watched else ""
+        cells = [f"`{name}`", output.kind, output.unit, threshold, watched, worse, output.description]
+        lines.append(f"| {' | '.join(cells)} |")
     for name in sorted(REPEAT_SIGNALS.values()):
-        lines.append(f"| `{name}` | binary | | | higher | repeats one of the last 256 (cosine above .98) |")
+        lines.append(f"| `{name}` | binary | | | yes | higher | repeats one of the last 256 (cosine above .98) |")
     labels = ", ".join(f"`{name}`" for name in signal_labels())
     return "\n".join([*lines, "", f"Labels, which are words and not numbers: {labels}.", ""])
 
@@ -82,7 +88,8 @@ def metrics_page() -> str:
     lines = [
         "# Metrics",
         "",
-        "Served at `/metrics`, in Prometheus' format, by the process that runs the gateway.",
+        "Served at `/metrics`, in Prometheus' format, by the process that runs the gateway, and by each worker",
+        "that has a `worker.port`.",
         "",
         "| metric | what it says |",
         "|---|---|",
@@ -93,7 +100,7 @@ def metrics_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"settings.md": settings_page, "signals.md": signals_page, "metrics.md": metrics_page}
+PAGES = {"settings.md": settings_page, "signals.md": signals_page, "metrics.md": metrics_page, "heads.md": heads_page}
 
 
 def main(directory: Path, check: Annotated[bool, typer.Option("--check")] = False) -> None:

@@ -7,8 +7,8 @@ import socket
 from streams.engines.ownership import EngineError
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket, so that a port in use is known before anything starts.
+def listen(host: str, port: int, section: str = "gateway") -> socket.socket:
+    """A listening socket, so that a port in use is known before anything starts; `section` of the settings names it.
 
     Raises:
         EngineError: the address cannot be used.
@@ -17,7 +17,7 @@ def listen(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=256)
     except OSError as error:
-        raise EngineError(f"gateway.host {host}, gateway.port {port}: {error.strerror}") from None
+        raise EngineError(f"{section}.host {host}, {section}.port {port}: {error.strerror}") from None
 
 
 def require_port(host: str, port: int) -> None:

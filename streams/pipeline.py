@@ -11,31 +11,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
-import faust
-
-from detectors.encoder import open_encoder
-from detectors.scoring import Scorer
-from detectors.signals import signal_labels, signal_outputs
 from sinks.notification import Notifier
 from sinks.retraining import Options, build_target
 from streams.agents.chores import Reports, do_chores
+from streams.agents.estimating import Estimating, estimate_for_ever
+from streams.agents.judging import judge_for_ever, open_judging
 from streams.agents.respond import Surroundings, respond_handlers
 from streams.agents.runs import RunRecords, Runs
 from streams.agents.score import FeedbackStage, ScoreStage
+from streams.agents.swapping import Swapping, swap_for_ever
 from streams.agents.watch import WatchStage
-from streams.core.budget import Budget
+from streams.comparing import drift_budget, fairness_rules
 from streams.core.rules import Rules
 from streams.core.units import VECTOR_STREAMS
 from streams.engines import Engines
 from streams.publisher import Publisher
+from streams.scorers.chosen import chosen_signals
+from streams.scoring import Scoring, open_scoring
 from streams.secret import installation_secret
 from streams.settings import ConfigurationError, Settings
-from streams.worker import Handler, create_worker
+from streams.watchdog import Watchdog
+from streams.worker import Handler, Worker, create_worker
 from tocsin.contracts import now
 from tocsin.messages import FEEDBACK, INTERACTIONS, SIGNALS
 
@@ -46,56 +47,82 @@ ROLES: tuple[Role, ...] = ("score", "watch", "respond")
 
 
 async def run_workers(
-    settings: Settings, engines: Engines, roles: Collection[Role], public_url: str, stack: AsyncExitStack
+    settings: Settings,
+    engines: Engines,
+    roles: Collection[Role],
+    public_url: str,
+    stack: AsyncExitStack,
+    *,
+    scorer: Callable[[Settings], Scoring] = open_scoring,
+    clock: Callable[[], datetime] = now,
 ) -> list[asyncio.Task[None]]:
     """Start the stages of these roles; they stop when the stack is unwound.
+
+    Args:
+        settings: the effective settings.
+        engines: the broker and the store.
+        roles: the stages.
+        public_url: address of the pages, for links.
+        stack: what ends them.
+        scorer: opens the scorer; blocks.
+        clock: the time.
 
     Returns:
         Tasks that never end by themselves: one that does has failed, and the process should stop.
     """
     publisher = await stack.enter_async_context(Publisher(engines.bootstrap))
-    workers: list[faust.App] = []
+    workers: list[Worker] = []
     tasks: list[asyncio.Task[None]] = []
     if "score" in roles:
-        workers.append(await asyncio.to_thread(score_worker, settings, engines, publisher))
+        opened = await asyncio.to_thread(scorer, settings)
+        workers.append(score_worker(settings, engines, publisher, opened, clock))
+        if per_hour := settings.fairness.swaps_per_hour:
+            swapping = Swapping(engines.store, opened, settings.fairness.signals, per_hour, clock)
+            tasks.append(asyncio.create_task(swap_for_ever(swapping), name="swaps"))
+            stack.callback(tasks[-1].cancel)
     if "watch" in roles:
         workers.append(watch_worker(settings, engines, publisher))
     if "respond" in roles:
-        around = surroundings(settings, engines, publisher, public_url)
+        around = surroundings(settings, engines, publisher, public_url, clock)
         workers.append(respond_worker(settings, engines, around))
         tasks.append(asyncio.create_task(respond_chores(settings, around), name="chores"))
         stack.callback(tasks[-1].cancel)
+        tasks += people_chores(settings, around, stack)
     for worker in workers:
         await worker.start()
         stack.push_async_callback(worker.stop)
+        stack.enter_context(Watchdog(worker, engines.bootstrap, settings.worker.stuck_seconds))
         tasks.append(asyncio.create_task(_until_stopped(worker), name=worker.conf.id))
         stack.callback(tasks[-1].cancel)
     return tasks
 
 
-def score_worker(settings: Settings, engines: Engines, publisher: Publisher) -> faust.App:
+def score_worker(
+    settings: Settings, engines: Engines, publisher: Publisher, scorer: Scoring, clock: Callable[[], datetime]
+) -> Worker:
     """SCORE: interactions and feedback to rows and signals."""
-    scorer = Scorer(open_encoder(settings.scoring.backend, cache=settings.cache))
     handlers: dict[str, Handler] = {
-        INTERACTIONS: ScoreStage(engines.store, publisher, scorer, settings, now),
-        FEEDBACK: FeedbackStage(engines.store, settings, now),
+        INTERACTIONS: ScoreStage(engines.store, publisher, scorer, settings, clock),
+        FEEDBACK: FeedbackStage(engines.store, settings, clock),
     }
     batch = settings.scoring.batch
     return create_worker("tocsin-score", handlers, settings, engines.bootstrap, batch=batch, within=0.2)
 
 
-def watch_worker(settings: Settings, engines: Engines, publisher: Publisher) -> faust.App:
+def watch_worker(settings: Settings, engines: Engines, publisher: Publisher) -> Worker:
     """WATCH: signals to evidence and pages."""
     stage = WatchStage(engines.store, publisher, rules_of(settings), settings)
     return create_worker("tocsin-watch", {SIGNALS: stage}, settings, engines.bootstrap, batch=2_000, within=0.5)
 
 
-def respond_worker(settings: Settings, engines: Engines, around: Surroundings) -> faust.App:
+def respond_worker(settings: Settings, engines: Engines, around: Surroundings) -> Worker:
     """RESPOND: pages and commands to incidents, notifications and retraining runs."""
     return create_worker("tocsin-respond", respond_handlers(around), settings, engines.bootstrap, batch=100, within=0.2)
 
 
-def surroundings(settings: Settings, engines: Engines, publisher: Publisher, public_url: str) -> Surroundings:
+def surroundings(
+    settings: Settings, engines: Engines, publisher: Publisher, public_url: str, clock: Callable[[], datetime]
+) -> Surroundings:
     """What the respond stage works with."""
     return Surroundings(
         store=engines.store,
@@ -104,7 +131,7 @@ def surroundings(settings: Settings, engines: Engines, publisher: Publisher, pub
         runs=RunRecords(engines.store),
         settings=settings,
         public_url=settings.public_url or public_url,
-        clock=now,
+        clock=clock,
         writing=asyncio.Lock(),
         work=asyncio.Event(),
     )
@@ -118,8 +145,19 @@ async def respond_chores(settings: Settings, around: Surroundings) -> None:
         directory = (settings.data_directory / "runs").absolute()
         options = Options(directory, tuple(retraining.command), retraining.webhook_url, secret)
         target, limit = build_target(retraining.target, options), timedelta(hours=retraining.timeout_hours)
-        runs = Runs(around.store, around.runs, target, secret, directory, around.public_url, limit, now)
+        runs = Runs(around.store, around.runs, target, secret, directory, around.public_url, limit, around.clock)
     await do_chores(around, runs, Reports(around, settings.data_directory / "reports"))
+
+
+def people_chores(settings: Settings, around: Surroundings, stack: AsyncExitStack) -> list[asyncio.Task[None]]:
+    """Estimates of quality, and the judge if one is configured."""
+    judging = open_judging(settings.judge, around) if settings.judge.url else None
+    tasks = [asyncio.create_task(estimate_for_ever(Estimating(around.store, around.clock)), name="estimates")]
+    if judging is not None:
+        tasks.append(asyncio.create_task(judge_for_ever(judging), name="judge"))
+    for task in tasks:
+        stack.callback(task.cancel)
+    return tasks
 
 
 def rules_of(settings: Settings) -> Rules:
@@ -129,29 +167,34 @@ def rules_of(settings: Settings) -> Rules:
         ConfigurationError: a least effect names a stream, or a segment a field, that there is not.
     """
     sides: dict[bool | None, Literal["up", "down", "both"]] = {True: "up", False: "down", None: "both"}
+    signals, chosen = chosen_signals(settings), settings.watch.signals
+    outputs = signals.outputs()
+    if unknown := sorted(chosen.keys() - outputs.keys()):
+        raise ConfigurationError(f"watch.signals: there is no signal {unknown[0]!r}")
     rules = Rules(
         reference_units=settings.watch.reference_units,
-        watched={name: sides[output.higher_is_worse] for name, output in signal_outputs().items()},
-        budget=Budget(
-            settings.budget.pages_per_30_days, {name: each.weight for name, each in settings.applications.items()}
-        ),
+        watched={
+            name: sides[output.higher_is_worse] for name, output in outputs.items() if chosen.get(name, output.watched)
+        },
+        budget=drift_budget(settings),
         configuration=settings.fingerprint,
         segments=tuple(settings.watch.segments),
         most_segments=settings.watch.most_segments,
         segment_share=settings.watch.segment_share,
         least_effect=settings.watch.least_effect,
         least_effects=settings.watch.least_effects,
+        fairness=fairness_rules(settings, signals),
     )
     if unknown := sorted(settings.watch.least_effects.keys() - {*VECTOR_STREAMS, *rules.tails}):
         raise ConfigurationError(f"watch.least_effects: there is no stream {unknown[0]!r}")
-    fields = {*signal_labels(), "template", "model"}
+    fields = {*signals.labels(), "template", "model"}
     if unknown := [name for name in rules.segments if name not in fields and not name.startswith("attribute ")]:
         known = ", ".join(sorted(fields))
         raise ConfigurationError(f"watch.segments: {unknown[0]!r} is none of {known}, attribute NAME, attribute *")
     return rules
 
 
-async def _until_stopped(worker: faust.App) -> None:
+async def _until_stopped(worker: Worker) -> None:
     await worker.wait_until_stopped()
     if worker.crash_reason is not None:
         raise worker.crash_reason

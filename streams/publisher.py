@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from tocsin.transports import encoded
 
 STOP_SECONDS = 3
+BATCH_BYTES = 1_000_000  # a broker takes 1 MiB unless told otherwise
 
 
 class Publisher:
@@ -24,7 +25,12 @@ class Publisher:
 
     async def __aenter__(self) -> Publisher:
         self._producer = AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap, acks="all", linger_ms=5, max_request_size=4_000_000
+            bootstrap_servers=self._bootstrap,
+            acks="all",
+            linger_ms=5,
+            max_request_size=4_000_000,
+            # one request to a partition is under way at a time: small ones would wait for each other
+            max_batch_size=BATCH_BYTES,
         )
         # One request to a partition is under way at a time, so order holds while nothing is given up. By itself
         # aiokafka gives a batch up after 40 s; the one behind it could get through, and WATCH, which keeps the highest

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import os
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, Protocol
 
 import httpx
 
+from sinks.queries import Queries
+from streams import deadletters
+from streams.agents.score import bounds_of
 from streams.audit import as_json, audit
-from streams.engines import EngineError, open_engines
-from streams.front import sql_rows
+from streams.control import plain, sql_rows
+from streams.deadletters import Order, Replayed, Selection
+from streams.engines import EngineError, Engines, open_engines
+from streams.gateway.publisher import BrokerAway, MessageRejected, Publisher
 from streams.service import where_it_runs
 from streams.settings import Settings
 from streams.sql import SqlRefused, checked
 
 TIMEOUT_SECONDS = 60
+Row = dict[str, Any]
 
 
 def audit_now(settings: Settings) -> dict[str, Any]:
@@ -40,16 +51,117 @@ def run_sql(settings: Settings, query: str) -> list[dict[str, Any]]:
         return sql_rows(engines.store, query)
 
 
-def _ask(method: str, url: str, content: str | None = None) -> Any:
+def read_reports(settings: Settings, names: Sequence[str], application: str) -> dict[str, list[Row]]:
+    """The named statements of `sinks.queries` about one application, on the system with these settings."""
+    url = where_it_runs(settings.data_directory)
+    if url is not None:
+        asked = ({"name": name, "application": application} for name in names)
+        return {each["name"]: list(_ask("POST", f"{url}/v1/reports", json=each)) for each in asked}
+    with open_engines(settings) as engines:
+        queries = Queries(engines.store)
+        return {name: [plain(row) for row in queries.read(name, application=application)] for name in names}
+
+
+class DeadLetters(Protocol):
+    """The dead letters of a system; see `streams.deadletters`. All of it blocks."""
+
+    def latest(self, selection: Selection) -> list[Row]:
+        """The latest ones, without their bytes."""
+        ...
+
+    def page(self, selection: Selection) -> list[Row]:
+        """A page of them, with their bytes."""
+        ...
+
+    def replay(self, order: Order) -> Replayed:
+        """Publish a page of them again."""
+        ...
+
+
+@contextmanager
+def dead_letters(settings: Settings) -> Iterator[DeadLetters]:
+    """The dead letters of the system with these settings."""
+    url = where_it_runs(settings.data_directory)
+    if url is not None:
+        yield _Remote(f"{url}/v1/dead-letters")
+        return
+    with open_engines(settings) as engines, asyncio.Runner() as runner:
+        publisher = Publisher(
+            engines.bootstrap,
+            timeout_seconds=TIMEOUT_SECONDS,
+            max_message_bytes=settings.limits.message_bytes,
+        )
+        try:
+            yield _Local(settings, engines, publisher, runner)
+        finally:
+            runner.run(publisher.close())
+
+
+class _Remote:
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def latest(self, selection: Selection) -> list[Row]:
+        return [_read(row) for row in _ask("POST", self._url, json=_as_json(selection))]
+
+    def page(self, selection: Selection) -> list[Row]:
+        rows = _ask("POST", f"{self._url}/raw", json=_as_json(selection))
+        return [_read(row) | {"raw": base64.b64decode(row["raw"])} for row in rows]
+
+    def replay(self, order: Order) -> Replayed:
+        fixes = {letter_id: base64.b64encode(raw).decode() for letter_id, raw in order.fixes.items()}
+        asked = _as_json(order.selection) | {"fixes": fixes, "again": order.again, "dry_run": order.dry_run}
+        return Replayed(**_ask("POST", f"{self._url}/replay", json=asked))
+
+
+class _Local:
+    def __init__(self, settings: Settings, engines: Engines, publisher: Publisher, runner: asyncio.Runner) -> None:
+        self._store, self._bounds = engines.store, bounds_of(settings.limits)
+        self._publisher, self._runner = publisher, runner
+
+    def latest(self, selection: Selection) -> list[Row]:
+        return deadletters.latest(self._store, selection)
+
+    def page(self, selection: Selection) -> list[Row]:
+        return deadletters.page(self._store, selection)
+
+    def replay(self, order: Order) -> Replayed:
+        try:
+            return self._runner.run(self._replay(order))
+        except (BrokerAway, MessageRejected) as error:
+            raise EngineError(f"the broker has not taken it: {error}") from None
+
+    async def _replay(self, order: Order) -> Replayed:
+        await self._publisher.connected()
+        return await deadletters.replay(self._store, self._publisher.send, self._bounds, order)
+
+
+def _as_json(selection: Selection) -> dict[str, Any]:
+    return plain(vars(selection)) | {"ids": list(selection.ids)}
+
+
+def _read(row: Row) -> Row:
+    return {name: datetime.fromisoformat(value) if name.endswith("_at") else value for name, value in row.items()}
+
+
+def _ask(method: str, url: str, **body: Any) -> Any:
     key = os.environ.get("TOCSIN_API_KEY", "")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
-        answer = httpx.request(method, url, content=content, headers=headers, timeout=TIMEOUT_SECONDS)
+        answer = httpx.request(method, url, headers=headers, timeout=TIMEOUT_SECONDS, **body)
     except httpx.HTTPError as error:
         raise EngineError(f"the system at {url} does not answer: {type(error).__name__}") from None
     if answer.status_code == httpx.codes.BAD_REQUEST:
         raise SqlRefused(answer.json()["error"]["message"])
     if answer.is_error:
-        hint = "; set TOCSIN_API_KEY to a key with the scope read" if answer.status_code in (401, 403) else ""
-        raise EngineError(f"{url} answers {answer.status_code}{hint}")
+        said = _problem(answer)
+        hint = "; set TOCSIN_API_KEY to a key that has the scope" if answer.status_code in (401, 403) else ""
+        raise EngineError(f"{url} answers {answer.status_code}{said}{hint}")
     return answer.json()
+
+
+def _problem(answer: httpx.Response) -> str:
+    try:
+        return f": {answer.json()['error']['message']}"
+    except (ValueError, LookupError, TypeError):  # something else answers there
+        return ""

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Collection
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import orjson
 
 from streams.engines import Engines
 from streams.engines.ownership import is_owned
 from streams.front import Front, create_front
+from streams.health import create_health
 from streams.listening import listen
 from streams.pipeline import Role, run_workers
 from streams.settings import Settings
@@ -22,21 +26,14 @@ from streams.settings import Settings
 logger = logging.getLogger(__name__)
 
 RUNNING = "running.json"
-
-
-def log_to_stderr(level: str) -> None:
-    """One line an event, to stderr; the libraries only where something is wrong. Never any content."""
-    logging.basicConfig(
-        stream=sys.stderr, level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s %(message)s", force=True
-    )
-    libraries = ("faust", "mode", "aiokafka", "httpx", "httpcore", "uvicorn", "clickhouse_connect")
-    for name in (*libraries, "urllib3.connectionpool"):  # its warnings show addresses, with our parameters in them
-        logging.getLogger(name).setLevel(logging.ERROR)
+STOP_SECONDS = 3.5
+Start = Callable[..., Awaitable[list[asyncio.Task[None]]]]
+"""`run_workers`, or that with another scorer or clock."""
 
 
 @asynccontextmanager
 async def running(
-    settings: Settings, engines: Engines, roles: Collection[Role], *, gateway: bool
+    settings: Settings, engines: Engines, roles: Collection[Role], *, gateway: bool, start: Start = run_workers
 ) -> AsyncIterator[tuple[str, list[asyncio.Task[None]]]]:
     """Start the workers of these roles, and the HTTP front if wanted; the block ends it all.
 
@@ -50,7 +47,10 @@ async def running(
             host, port = listening.getsockname()[:2]
             url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
             stack.callback(listening.close)
-        tasks = await run_workers(settings, engines, roles, url, stack)
+        tasks = await start(settings, engines, roles, url, stack)
+        if listening is None and settings.worker.port is not None:
+            health = stack.enter_context(listen(settings.worker.host, settings.worker.port, "worker"))
+            await stack.enter_async_context(Front(create_health(settings, tasks), health))
         if listening is not None:
             await stack.enter_async_context(Front(create_front(settings, engines, url), listening))
             marker = settings.data_directory / RUNNING
@@ -61,25 +61,60 @@ async def running(
 
 
 async def serve(
-    settings: Settings, engines: Engines, roles: Collection[Role], *, gateway: bool, announce: Callable[[str], None]
+    settings: Settings,
+    engines: Engines,
+    roles: Collection[Role],
+    *,
+    gateway: bool,
+    announce: Callable[[str], None],
+    start: Start = run_workers,
 ) -> None:
-    """Run until SIGINT or SIGTERM.
+    """Run until SIGINT or SIGTERM, and for a few seconds more at most.
 
     Raises:
         Exception: what ended a worker; the process should stop, and be started again by whoever supervises it.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        _end_within(STOP_SECONDS, 0)
+        stop.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    async with running(settings, engines, roles, gateway=gateway) as (url, tasks):
+        loop.add_signal_handler(number, end)
+    async with running(settings, engines, roles, gateway=gateway, start=start) as (url, tasks):
         announce(url)
         stopping = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
         for task in done - {stopping}:
             logger.error("%s ended", task.get_name())
+            _end_within(STOP_SECONDS, 1)
             task.result()
         stopping.cancel()
+
+
+def _end_within(seconds: float, code: int) -> None:
+    """End the process then if it has not ended by itself: a thread may be waiting for a store that does not answer.
+
+    What it was doing is done again, as after a kill.
+    """
+
+    def end() -> None:
+        logger.warning("not everything ended within %g s; what was in hand comes again", seconds)
+        leave(code)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+
+
+def leave(code: int = 0) -> NoReturn:
+    """End the process now: all is closed, and to take the interpreter apart with what is loaded would cost seconds."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def where_it_runs(data_directory: Path) -> str | None:

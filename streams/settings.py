@@ -23,7 +23,8 @@ from pydantic_settings import (
 )
 
 Port = Annotated[int, Field(ge=0, le=65535)]
-Scope = Literal["publish", "read", "operate"]
+SignalName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+Scope = Literal["publish", "read", "operate", "raw"]
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -58,6 +59,11 @@ class ClickHouse(Section):
     user: str = Field("default", description="user of the ClickHouse server")
     password: SecretStr = Field(SecretStr(""), description="password of that user")
     database: str = Field("tocsin", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$", description="database of our tables")
+    cluster: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9_.{}-]{0,64}$",
+        description="cluster, or a macro like {cluster}, whose servers each keep a copy of our tables; empty: none",
+    )
 
 
 class Key(Section):
@@ -82,7 +88,22 @@ class Gateway(Section):
     max_body_bytes: int = Field(8_000_000, ge=1_000, description="a larger request gets 413, after decompression too")
     max_batch: int = Field(1_000, ge=1, description="interactions in one request")
     max_in_flight: int = Field(64, ge=1, description="requests waiting for the broker; one more gets 429")
-    acknowledge_timeout_seconds: float = Field(10, gt=0, description="without the broker's answer by then: 503")
+    acknowledge_timeout_seconds: float = Field(10, gt=0, description="the longest wait for the broker's answer")
+    spool_bytes: int = Field(
+        1_000_000_000,
+        ge=0,
+        description="what may wait in data_directory/spool while the broker is away; 503 with more; 0: 503 at once",
+    )
+
+
+class Worker(Section):
+    """The stages, and how whoever supervises them sees how they are."""
+
+    stuck_seconds: float = Field(
+        300, ge=0, description="a worker ends if messages wait and it gets nowhere for so long; 0: never"
+    )
+    host: str = Field("127.0.0.1", description="address of a worker process's `/healthz`, `/readyz` and `/metrics`")
+    port: Port | None = Field(None, description="their port; none by default, and `tocsin up` has the gateway's")
 
 
 class Limits(Section):
@@ -97,12 +118,64 @@ class Limits(Section):
     dead_letter_days: int = Field(14, ge=1, le=365, description="how long the original bytes of dead letters are kept")
 
 
+class ScorerOutput(Section):
+    """One number of an HTTP scorer."""
+
+    name: SignalName
+    kind: Literal["scalar", "binary", "probability"] = "scalar"
+    description: str = "of an HTTP scorer"
+    unit: str = ""
+    threshold: float | None = None
+    higher_is_worse: bool | None = None
+    watched: bool | Literal["prompt", "response"] = True
+
+
+class HttpScorer(Section):
+    """A signal that another program computes; docs/custom-signals.md has the messages."""
+
+    name: SignalName
+    url: str = Field(pattern=r"^https?://")
+    outputs: list[ScorerOutput] = Field(min_length=1)
+    reads: Literal["texts", "interactions"] = "texts"
+    headers: dict[str, SecretStr] = Field(default_factory=dict)
+    time_limit_seconds: float = Field(1.0, gt=0, le=60)
+    batch: int = Field(32, ge=1, le=1_000)
+    failures: int = Field(3, ge=1)
+    pause_seconds: float = Field(30.0, gt=0)
+
+
+class HeavySignal(Section):
+    """A signal that a large model computes; docs/custom-signals.md says what each kind does."""
+
+    kind: Literal["classifier", "entailment", "guard", "presidio"]
+    name: SignalName
+    model: str = ""
+    labels: list[str] = Field(default_factory=list)
+    threshold: float = Field(0.5, ge=0, le=1)
+    watched: bool = True
+
+
 class Scoring(Section):
     """How interactions are encoded."""
 
-    backend: Literal["onnx", "torch"] = Field("onnx", description="onnx: int8 on the CPU; torch: fp32")
+    backend: Literal["auto", "onnx", "torch", "cuda"] = Field(
+        "auto", description="onnx: int8 on the CPU; torch: on the CPU; cuda: torch on a GPU; auto: cuda, else onnx"
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="of torch (fp32 or bf16) and of cuda (bf16, fp16 or fp32); auto: the first of these"
+    )
+    model: str = Field(
+        "", description="another sentence-transformers model for drift, a directory or a hub's id; heads keep theirs"
+    )
     threads: int = Field(2, ge=1, le=256, description="scoring threads of one worker")
+    processes: int = Field(
+        0, ge=0, le=256, description="scoring processes instead, of one thread each: better beyond eight cores"
+    )
     batch: int = Field(500, ge=1, le=10_000, description="most messages taken at once")
+    http_scorers: list[HttpScorer] = Field(
+        default_factory=list, description="signals that other programs compute, asked over HTTP"
+    )
+    heavy: list[HeavySignal] = Field(default_factory=list, description="signals that large models compute")
 
 
 class Watch(Section):
@@ -124,6 +197,10 @@ class Watch(Section):
     segment_share: float = Field(
         0.5, gt=0, lt=1, description="part of an application's budget that its watched segments share alike"
     )
+    signals: dict[str, bool] = Field(
+        default_factory=dict,
+        description="by name, whether a signal is watched; the others are as docs/signals.md says",
+    )
     least_effect: float = Field(
         0.0,
         ge=0,
@@ -144,6 +221,69 @@ class Budget(Section):
     """The promise: expected false pages over everything that is watched."""
 
     pages_per_30_days: float = Field(1.0, gt=0, le=1000, description="expected false pages in 30 days, at most")
+
+
+class Fairness(Section):
+    """Whether groups of people are treated alike: each value of a grouping against the others, signal by signal."""
+
+    groupings: list[str] = Field(
+        ["prompt.groups"],
+        description="fields whose values are compared: labels, `template`, `model`, `attribute NAME`; empty: none",
+    )
+    signals: list[str] = Field(
+        [
+            "refusal",
+            "response.toxicity",
+            "response.identity_attack",
+            "relevance",
+            "response.length_tokens",
+            "latency_ms",
+        ],
+        min_length=1,
+        description="what is compared: the rate above its threshold, the mean, or the place among other values",
+    )
+    least_units: int = Field(200, ge=30, description="units of a group and of the others, before anything is said")
+    least_effect: float = Field(
+        0.01, ge=0, le=1, description="smaller gaps page nobody: a difference of rates or places"
+    )
+    budget_share: float = Field(
+        0.05, gt=0, lt=1, description="part of the page budget that all comparisons share, if any grouping is set"
+    )
+    most_groups: int = Field(16, ge=2, le=256, description="groups of a grouping, the first ones that recur")
+    period_days: float = Field(30, ge=1, le=366, description="event time after which a comparison begins anew")
+    swaps_per_hour: int = Field(
+        60, ge=0, le=3_600, description="texts that are scored again with another group in them; 0: none"
+    )
+
+
+class Judge(Section):
+    """A model that grades a sample of the answers. Without `url` nothing is judged and nothing leaves the house."""
+
+    url: str = Field(
+        "",
+        pattern=r"^(https?://.+)?$",
+        description="base of an OpenAI-compatible API, such as `https://host/v1`; empty: no judge",
+    )
+    model: str = Field("", description="model that judges")
+    api_key: SecretStr = Field(SecretStr(""), description="sent as bearer token; best set as `TOCSIN_JUDGE__API_KEY`")
+    evaluations: list[str] = Field(
+        ["helpfulness-v1"], min_length=1, description="evaluation prompts of the catalogue, or paths of `.toml` files"
+    )
+    sample_rate: float = Field(0.01, gt=0, le=1, description="part of the interactions that is judged")
+    calls_per_day: int = Field(
+        1_000, ge=0, description="requests to the judge in a day (UTC), at most; a verdict is two"
+    )
+    calls_per_application: int = Field(200, ge=0, description="the same for each application")
+    timeout_seconds: float = Field(60, gt=0, le=600, description="for one request")
+    tries: int = Field(4, ge=1, le=10, description="of one request that meets 429, 5xx or no answer; each one counts")
+    structured: bool = Field(True, description="ask for the verdict's JSON schema with `response_format`")
+    parameters: dict[str, Any] = Field(
+        default_factory=lambda: {"temperature": 0}, description="further fields of every request to the judge"
+    )
+    anchors: bool = Field(True, description="judge the anchor set once a day, to notice that the judge has changed")
+    least_agreement: float = Field(
+        0.8, ge=0, le=1, description="a day's agreement with the anchor set below this is paged, outside of the budget"
+    )
 
 
 class Notification(Section):
@@ -176,13 +316,17 @@ class Settings(BaseSettings):
     public_url: str = Field("", description="address of the pages in messages; by default the gateway's own")
     disk_free_bytes: int = Field(500_000_000, ge=0, description="with less free the gateway answers 503")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="how much is logged, to stderr")
+    log_format: Literal["text", "json"] = Field("text", description="text for people, or an object of JSON a line")
     broker: Broker = Field(default_factory=Broker)
     clickhouse: ClickHouse = Field(default_factory=ClickHouse)
     gateway: Gateway = Field(default_factory=Gateway)
+    worker: Worker = Field(default_factory=Worker)
     limits: Limits = Field(default_factory=Limits)
     scoring: Scoring = Field(default_factory=Scoring)
     watch: Watch = Field(default_factory=Watch)
     budget: Budget = Field(default_factory=Budget)
+    fairness: Fairness = Field(default_factory=Fairness)
+    judge: Judge = Field(default_factory=Judge)
     notification: Notification = Field(default_factory=Notification)
     retraining: Retraining = Field(default_factory=Retraining)
     applications: dict[str, Application] = Field(default_factory=dict)
@@ -191,12 +335,16 @@ class Settings(BaseSettings):
     def _safe(self) -> Settings:
         if self.gateway.host not in LOOPBACK and not (self.gateway.keys and self.gateway.login_user):
             raise ValueError("gateway.host is not loopback: set gateway.keys and gateway.login_user first")
+        if self.worker.host not in LOOPBACK and not self.gateway.keys:
+            raise ValueError("worker.host is not loopback: set gateway.keys first")
         if self.gateway.login_user and not self.gateway.login_sha256:
             raise ValueError("gateway.login_user is set without gateway.login_sha256")
         if self.retraining.target == "command" and not self.retraining.command:
             raise ValueError("retraining.target is 'command' without retraining.command")
         if self.retraining.target == "webhook" and not self.retraining.webhook_url:
             raise ValueError("retraining.target is 'webhook' without retraining.webhook_url")
+        if self.judge.url and not self.judge.model:
+            raise ValueError("judge.url is set without judge.model")
         return self
 
     @property
@@ -211,6 +359,7 @@ class Settings(BaseSettings):
             "budget": self.budget.model_dump(),
             "watch": self.watch.model_dump(),
             "scoring": self.scoring.backend,
+            "fairness": self.fairness.model_dump(exclude={"swaps_per_hour"}),
         }
         return sha256(json.dumps(watched, sort_keys=True).encode()).hexdigest()[:12]
 

@@ -17,7 +17,17 @@ logging.getLogger("sqlglot").setLevel(logging.CRITICAL)  # it warns by quoting t
 
 TABLES = frozenset(
     {
-        *("interactions", "feedback", "dead_letters", "ledger", "detector_states", "references", "evidence"),
+        *(
+            "interactions",
+            "feedback",
+            "dead_letters",
+            "dead_letter_replays",
+            "ledger",
+            "detector_states",
+            "references",
+            "evidence",
+        ),
+        *("fairness", "swaps", "verdicts", "estimates"),
         *("pages", "incidents", "incident_events", "notifications", "retraining_runs", "schema_migrations"),
     }
 )

@@ -127,6 +127,22 @@ def end_offsets(bootstrap: str, topics: Iterable[str], timeout: float = 30.0) ->
     return {(partition.topic, partition.partition): end for partition, end in answered.items()}
 
 
+def committed_offsets(
+    bootstrap: str, group: str, topics: Iterable[str], timeout: float = 30.0
+) -> dict[tuple[str, int], tuple[int, int]]:
+    """What a consumer group has committed, and the end as the broker says it, by topic and partition.
+
+    Raises:
+        TopicError: no broker, or no such topic.
+    """
+    with _client(KafkaConsumer, bootstrap, timeout, group_id=group, enable_auto_commit=False) as consumer:
+        partitions = [TopicPartition(topic, number) for topic in topics for number in _partitions(consumer, topic)]
+        first, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
+        return {
+            (each.topic, each.partition): (consumer.committed(each) or first[each], ends[each]) for each in partitions
+        }
+
+
 def _partitions(consumer: KafkaConsumer, topic: str) -> list[int]:
     numbers = consumer.partitions_for_topic(topic)
     if not numbers:

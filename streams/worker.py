@@ -15,6 +15,7 @@ from typing import Any
 
 import faust
 from aiokafka.errors import KafkaError
+from faust.types import TP
 from mode.supervisors import CrashingSupervisor
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
@@ -42,9 +43,27 @@ Handler = Callable[[list[Record]], Awaitable[None]]
 
 
 class Worker(faust.App):
-    """A Faust application that ends at once: the batch in hand comes again, and may be waiting for a store."""
+    """A Faust application that ends at once: the batch in hand comes again, and may be waiting for a store.
+
+    Attributes:
+        handled: topics that it has handlers for.
+        tries: batches that a store or broker which is away did not take; whoever tries is not stuck.
+    """
 
     logger = logging.getLogger("faust")
+    handled: tuple[str, ...] = ()
+    tries = 0
+
+    def holds(self, topic: str, partition: int) -> bool:
+        """Whether the broker gave the partition to this worker. Safe in any thread."""
+        return TP(topic, partition) in self.consumer.assignment()
+
+    def note(self, state: RetryCallState) -> None:
+        """Count and tell a try that failed."""
+        self.tries += 1
+        error = state.outcome.exception() if state.outcome else None
+        RETRIES.labels(type(error).__name__).inc()
+        logger.warning("not stored yet, trying again (attempt %d): %s", state.attempt_number, type(error).__name__)
 
     def _create_directories(self) -> None:
         """None: they are for tables, of which there are none."""
@@ -56,7 +75,7 @@ class Worker(faust.App):
 
 def create_worker(
     name: str, handlers: Mapping[str, Handler], settings: Settings, bootstrap: str, *, batch: int, within: float
-) -> faust.App:
+) -> Worker:
     """A Faust application whose consumer group is `name`, with one agent for each topic."""
     app = Worker(
         name,
@@ -80,12 +99,13 @@ def create_worker(
         autodiscover=False,
         loghandlers=[],
     )
+    app.handled = tuple(handlers)
     for topic, handler in handlers.items():
         _add_agent(app, topic, handler, batch, within)
     return app
 
 
-def _add_agent(app: faust.App, topic: str, handler: Handler, batch: int, within: float) -> None:
+def _add_agent(app: Worker, topic: str, handler: Handler, batch: int, within: float) -> None:
     @app.agent(app.topic(topic, key_serializer="raw", value_serializer="raw"), name=f"{app.conf.id}:{topic}")
     async def take(stream: Any) -> None:  # Faust's type of it lacks noack_take
         # noack_take, since take() acknowledges a batch even if its body raises
@@ -94,7 +114,7 @@ def _add_agent(app: faust.App, topic: str, handler: Handler, batch: int, within:
             async for attempt in AsyncRetrying(
                 retry=retry_if_exception_type(RETRIED),
                 wait=wait_random_exponential(max=15),
-                before_sleep=_report,
+                before_sleep=app.note,
             ):
                 with attempt:
                     await handler(records)
@@ -107,9 +127,3 @@ def _record(topic: str, event: Any) -> Record:
     message = event.message
     at = datetime.fromtimestamp(message.timestamp or 0, UTC)
     return Record(topic, message.partition, message.offset, at, message.value)
-
-
-def _report(state: RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome else None
-    RETRIES.labels(type(error).__name__).inc()
-    logger.warning("not stored yet, trying again (attempt %d): %s", state.attempt_number, type(error).__name__)

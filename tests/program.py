@@ -74,6 +74,19 @@ class Program:
         until(ready, f"{self._command} is ready", START_SECONDS)
         return self
 
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    def runs(self) -> bool:
+        """Whether it was started and has not ended."""
+        return hasattr(self, "_process") and self._process.poll() is None
+
+    def serves(self) -> bool:
+        """Whether it runs and has said that it is ready."""
+        return self.runs() and self._ready in self.said()
+
     def said(self) -> str:
         """What it wrote to standard output and error since it was last started."""
         return self._log.read_bytes()[self._before :].decode(errors="replace")

@@ -76,7 +76,7 @@ def test_every_command_that_the_documents_name_exists() -> None:
     for file in DOCUMENTS:
         text = file.read_text(encoding="utf-8")
         code = "\n".join([*re.findall(r"```\w*\n(.*?)```", text, re.DOTALL), *re.findall(r"`(tocsin [^`]+)`", text)])
-        named = set(re.findall(r"^tocsin ([a-z]+)", code, re.MULTILINE))
+        named = set(re.findall(r"^tocsin ([a-z-]+)", code, re.MULTILINE))
         assert named <= commands, (file.name, named - commands)
 
 

@@ -26,12 +26,25 @@ class Migration:
         """SHA-256 of the text, in hexadecimal."""
         return sha256(self.text.encode()).hexdigest()
 
-    @property
-    def statements(self) -> list[str]:
-        """The SQL statements in order, without comments."""
+    def statements(self, cluster: str = "") -> list[str]:
+        """The SQL statements in order, without comments; with a cluster, for all of its servers."""
         bare = re.sub(r"^\s*--.*$", "", self.text, flags=re.MULTILINE)
         again = re.sub(r"^CREATE TABLE (?!IF NOT EXISTS)", "CREATE TABLE IF NOT EXISTS ", bare, flags=re.MULTILINE)
-        return [statement.strip() for statement in re.split(r";\s*$", again, flags=re.MULTILINE) if statement.strip()]
+        found = [statement.strip() for statement in re.split(r";\s*$", again, flags=re.MULTILINE)]
+        return [on_cluster(statement, cluster) for statement in found if statement]
+
+
+def on_cluster(statement: str, cluster: str) -> str:
+    """A statement that makes or changes a table, for all servers of a cluster, which copy the table among each other.
+
+    Where the copies are registered follows from the servers' own `default_replica_path` and macros.
+    """
+    if not cluster:
+        return statement
+    head = re.compile(r"^((?:CREATE|ALTER) (?:TABLE|DATABASE) (?:IF NOT EXISTS )?\w+)")
+    there = head.sub(rf"\1 ON CLUSTER '{cluster}'", statement)
+    copied = re.sub(r"\bENGINE = (?=\w*MergeTree)", "ENGINE = Replicated", there)
+    return copied.replace("non_replicated_deduplication_window", "replicated_deduplication_window")
 
 
 def migrations() -> list[Migration]:

@@ -31,7 +31,12 @@ POLL_SECONDS = 2.0
 
 
 async def deliver(around: Surroundings) -> None:
-    """Send what is due; a slow target does not hold up the others."""
+    """Send what is due; a slow target does not hold up the others.
+
+    A store that answers and takes nothing, such as one with a full disk, must not make us repeat ourselves: what was
+    sent and could not be marked is marked first.
+    """
+    await asyncio.to_thread(_mark, around)
     rows = await asyncio.to_thread(Recovery(around.store).pending_notifications)
     pending = [Notification(**row) for row in rows]
     OUTBOX.set(len(pending))
@@ -75,7 +80,14 @@ def _send(around: Surroundings, rows: Iterable[Notification]) -> None:
         NOTIFICATIONS.labels("delivered" if isinstance(result, Delivered) else "failed").inc()
         if not isinstance(result, Delivered):
             logger.warning("notification %s to %s failed: %s", row.notification_id, row.target, result.reason)
-        around.store.insert("notifications", [asdict(changed)])
+        around.unmarked[row.notification_id] = changed
+        _mark(around)
+
+
+def _mark(around: Surroundings) -> None:
+    for name, row in list(around.unmarked.items()):
+        around.store.insert("notifications", [asdict(row)])
+        around.unmarked.pop(name, None)  # another target's thread may have marked it too, which is harmless
 
 
 class Reports:
@@ -118,7 +130,7 @@ class Reports:
         members = [each["members"] for each in self._recovery.references_in_force(row["application"])]
         if not members:
             raise ReportFailed("its application has no reference")
-        reference = self._recovery.interactions_by_id(members[-1][-SAMPLE:])
+        reference = self._recovery.interactions_by_id(row["application"], members[-1][-SAMPLE:])
         current = self._recovery.interactions_since(row["application"], row["began_at"], SAMPLE)
         before, now = ([each["signals"] for each in rows] for rows in (reference, current))
         make_report(before, now, out, cancelled=self._cancelled)

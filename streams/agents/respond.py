@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
 from sinks.clickhouse import Store
-from sinks.notification import Notifier, planned
+from sinks.notification import Notification, Notifier, planned
 from sinks.recovery import Recovery
 from sinks.rows import dead_letter_row
 from streams.agents.ledger import Fate, Ledger
@@ -75,6 +75,7 @@ class Surroundings:
         clock: the time.
         writing: held while an incident is read and written, since two agents and the chores do so.
         work: set when there is something to send or to start.
+        unmarked: notifications that were tried, as they are to be stored, by id.
     """
 
     store: Store
@@ -86,6 +87,7 @@ class Surroundings:
     clock: Callable[[], datetime]
     writing: asyncio.Lock
     work: asyncio.Event
+    unmarked: dict[str, Notification] = field(default_factory=dict)
 
 
 class PageStage:
@@ -108,13 +110,12 @@ class PageStage:
         decision = on_page(concerned(found, page), page)
         if decision.incident is None:
             return
-        events = list(decision.events)
         for action in decision.actions:
             if isinstance(action, Notify):
                 self._plan_notifications(decision.incident, page)
             elif isinstance(action, Retrain):
-                events += self._plan_run(decision.incident)
-        write_incident(self._around.store, decision.incident, events)
+                self._plan_run(decision.incident)
+        write_incident(self._around.store, decision.incident, decision.events)
 
     def _plan_notifications(self, incident: Incident, page: Page) -> None:
         title, body = notification_text(incident, page, self._around.public_url)
@@ -126,16 +127,18 @@ class PageStage:
         if rows:
             self._around.store.insert("notifications", rows)
 
-    def _plan_run(self, incident: Incident) -> list[Event]:
+    def _plan_run(self, incident: Incident) -> None:
         now = self._around.clock()
         latest = self._recovery.latest_run(incident.application)
         known = latest and LatestRun(latest["run_id"], latest["created_at"], latest["state"] in OPEN_STATES)
         plan = retraining_decision(self._policy, incident, known or None, now)
         if isinstance(plan, Skip):
-            return []
-        self._around.runs.plan(plan.run_id, incident, plan.target, now)
+            return
         detail = f"run {plan.run_id}"
-        return [timeline_event(incident.incident_id, "retraining planned", plan.run_id, now, detail=detail)]
+        event = timeline_event(incident.incident_id, "retraining planned", plan.run_id, now, detail=detail)
+        # the run last: once there is one, a page that comes again plans none
+        self._around.store.insert("incident_events", [asdict(event)])
+        self._around.runs.plan(plan.run_id, incident, plan.target, now)
 
 
 class CommandStage:
@@ -209,7 +212,6 @@ def one_by_one(
     ledger, bounds = Ledger(topic, around.store), bounds_of(around.settings.limits)
 
     async def take(records: list[Record]) -> None:
-        await asyncio.to_thread(ledger.open, records)
         fates: list[tuple[Record, Fate]] = []
         for record in records:
             source = Source(topic=topic, partition=record.partition, offset=record.offset)

@@ -56,12 +56,17 @@ class RunRecords:
     def change(self, run_id: str, **changes: object) -> dict[str, Any] | None:
         """Change an open run; None if there is no such run or it has ended."""
         with self._lock:
-            row = self._recovery.run(run_id)
-            if row is None or row["state"] not in OPEN_STATES:
-                return None
-            changed = {**row, **changes, "version": row["version"] + 1}
-            self._store.insert("retraining_runs", [changed])
-            return changed
+            row = self._open(run_id)
+            return self._changed(row, changes) if row else None
+
+    def _open(self, run_id: str) -> dict[str, Any] | None:
+        row = self._recovery.run(run_id)
+        return row if row and row["state"] in OPEN_STATES else None
+
+    def _changed(self, row: dict[str, Any], changes: dict[str, object]) -> dict[str, Any]:
+        changed = {**row, **changes, "version": row["version"] + 1}
+        self._store.insert("retraining_runs", [changed])
+        return changed
 
     def report(self, status: RunStatus) -> None:
         """Note what a run reported, in its row and on the incident's timeline."""
@@ -70,14 +75,17 @@ class RunRecords:
         changes |= {"finished_at": status.given_at} if ended else {}
         changes |= {"model_version": status.model_version} if status.model_version else {}
         changes |= {"metrics": status.model_dump_json(include={"metrics"})} if status.metrics else {}
-        row = self.change(status.run_id, **changes)
-        if row is None:
-            return
         metrics = ", ".join(f"{name} {value:.4g}" for name, value in status.metrics.items())
         detail = "; ".join(part for part in (f"run {status.run_id}", metrics, status.detail) if part)
         kind = f"retraining {status.state}"
-        event = timeline_event(row["incident_id"], kind, status.run_id, status.given_at, "retraining job", detail)
-        self._store.insert("incident_events", [asdict(event)])
+        with self._lock:
+            row = self._open(status.run_id)
+            if row is not None:
+                # the row last: once it says that the run has ended, a report that comes again says nothing
+                at = status.given_at
+                event = timeline_event(row["incident_id"], kind, status.run_id, at, "retraining job", detail)
+                self._store.insert("incident_events", [asdict(event)])
+                self._changed(row, changes)
 
 
 class Runs:
@@ -152,7 +160,7 @@ class Runs:
         reference = [
             member
             for each in self._recovery.references_in_force(application)
-            for member in self._recovery.interactions_by_id(each["members"][:SAMPLE])
+            for member in self._recovery.interactions_by_id(application, each["members"][:SAMPLE])
         ]
         drifted = self._recovery.interactions_since(application, incident["began_at"], SAMPLE)
         pages = [page for page_id in incident["page_ids"] if (page := self._recovery.page(page_id))]

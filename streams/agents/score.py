@@ -14,22 +14,25 @@ from datetime import datetime, timedelta
 from heapq import merge
 from typing import Any
 
-from detectors.encoder.bfloat16 import to_bfloat16
-from detectors.scoring import Scorer, Scores
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.scoring import Scores
 from sinks.clickhouse import Store, StoreRejected
 from sinks.recovery import Recovery
-from sinks.rows import dead_letter_row, feedback_row, interaction_row
+from sinks.rows import dead_letter_row, feedback_row, interaction_row, token_of
 from streams.agents.ledger import Fate, Ledger
 from streams.core.decoding import Accepted, Bounds, DeadLetter, decode_feedback, decode_interaction
 from streams.metrics import DEAD_LETTERS, DUPLICATES, SCORING_SECONDS, STORED
 from streams.publisher import Publisher
+from streams.scoring import Scoring
 from streams.settings import Limits, Settings
 from streams.worker import Record
 from tocsin.contracts import Interaction
 from tocsin.messages import FEEDBACK, INTERACTIONS, SIGNALS, Scored, Source, pack_vector
 
 CONFLICT = "id_conflict"
-PIECE = 16  # interactions scored at a stretch, a fraction of a second: an exit waits for no more
+MOST_DAYS = 60_000  # of history; a row counts its days in 16 bits
 
 
 def bounds_of(limits: Limits) -> Bounds:
@@ -60,30 +63,40 @@ class ScoreStage:
     """The handler of `tocsin.interactions`."""
 
     def __init__(
-        self, store: Store, publisher: Publisher, scorer: Scorer, settings: Settings, clock: Callable[[], datetime]
+        self, store: Store, publisher: Publisher, scorer: Scoring, settings: Settings, clock: Callable[[], datetime]
     ) -> None:
         self._store, self._publisher, self._scorer, self._clock = store, publisher, scorer, clock
         self._recovery, self._ledger = Recovery(store), Ledger(INTERACTIONS, store)
         self._bounds, self._limits = bounds_of(settings.limits), settings.limits
-        self._pool = ThreadPoolExecutor(settings.scoring.threads, thread_name_prefix="score")
+        callers = max(settings.scoring.threads, settings.scoring.processes)
+        self._pool = ThreadPoolExecutor(callers, thread_name_prefix="score")
 
     async def __call__(self, records: list[Record]) -> None:
         """Store and publish a batch."""
         taken, dead, fates = await asyncio.to_thread(self._sort, records)
         scores = await self._score([each.interaction for each in taken])
-        rejected = await asyncio.to_thread(self._insert, taken, scores, dead)
-        await asyncio.to_thread(self._ledger.close, [(record, rejected.get(record, fate)) for record, fate in fates])
-        signals = [
+        signals = await asyncio.to_thread(self._store_batch, taken, scores, dead, fates)
+        await self._publisher.publish(SIGNALS, [(each.application, each) for each in in_order_of_time(signals)])
+        _count(fates)
+
+    def _store_batch(
+        self,
+        taken: Sequence[_Taken],
+        scores: Sequence[Scores],
+        dead: list[dict[str, Any]],
+        fates: Sequence[tuple[Record, Fate]],
+    ) -> list[Scored]:
+        """Rows, dead letters, ledger; returns what is to be published."""
+        rejected = self._insert(taken, scores, dead)
+        self._ledger.close([(record, rejected.get(record, fate)) for record, fate in fates])
+        return [
             scored_message(each.interaction, each.source, score, each.flags)
             for each, score in zip(taken, scores, strict=True)
             if each.record not in rejected
         ]
-        await self._publisher.publish(SIGNALS, [(each.application, each) for each in in_order_of_time(signals)])
-        _count(fates)
 
     def _sort(self, records: list[Record]) -> tuple[list[_Taken], list[dict[str, Any]], list[tuple[Record, Fate]]]:
         """What is to be scored, the rows of dead letters, and what became of each record."""
-        self._ledger.open(records)
         now = self._clock()
         read = [(record, decode_interaction(record.value, now, self._bounds)) for record in records]
         known = self._known([result.value for _, result in read if isinstance(result, Accepted)])
@@ -92,8 +105,7 @@ class ScoreStage:
         fates: list[tuple[Record, Fate]] = []
         for record, result in read:
             if isinstance(result, DeadLetter):
-                if self._ledger.is_new(record):
-                    dead.append(self._dead_letter(record, result))
+                dead.append(self._dead_letter(record, result))
                 fates.append((record, "dead_lettered"))
                 continue
             interaction, flags = result.value, result.flags
@@ -112,14 +124,15 @@ class ScoreStage:
     def _known(self, interactions: Sequence[Interaction]) -> dict[tuple[str, str], dict[int, tuple[int, int]]]:
         """Where interactions with these ids are stored: (application, id) to hour to (partition, offset)."""
         known: dict[tuple[str, str], dict[int, tuple[int, int]]] = {}
-        for row in self._recovery.stored_interactions([each.interaction_id for each in interactions]):
+        for row in self._recovery.stored_interactions(interactions):
             places = known.setdefault((row["application"], row["interaction_id"]), {})
             places[int(row["hour"]) // 3600] = (int(row["source_partition"]), int(row["source_offset"]))
         return known
 
     async def _score(self, interactions: list[Interaction]) -> list[Scores]:
         """Scores in order; several threads take pieces, since the encoder runs outside the interpreter's lock."""
-        pieces = [interactions[start : start + PIECE] for start in range(0, len(interactions), PIECE)]
+        piece = self._scorer.batch  # on a CPU a fraction of a second: an exit waits for no more
+        pieces = [interactions[start : start + piece] for start in range(0, len(interactions), piece)]
         loop = asyncio.get_running_loop()
         with SCORING_SECONDS.time():
             done = await asyncio.gather(
@@ -134,15 +147,15 @@ class ScoreStage:
         rows = [(each, self._row(each, score)) for each, score in zip(taken, scores, strict=True) if each.row]
         refused = self._insert_or_bisect(rows)
         dead += [self._dead_letter(each.record, DeadLetter("rejected", "the store refuses it")) for each in refused]
-        if dead:
-            self._store.insert("dead_letters", dead)
+        self._store.insert("dead_letters", dead, token_of(dead))
         return {each.record: "dead_lettered" for each in refused}
 
     def _insert_or_bisect(self, rows: list[tuple[_Taken, dict[str, Any]]]) -> list[_Taken]:
         if not rows:
             return []
         try:
-            self._store.insert("interactions", [row for _, row in rows])
+            found = [row for _, row in rows]
+            self._store.insert("interactions", found, token_of(found))
         except StoreRejected:
             if len(rows) == 1:
                 return [rows[0][0]]
@@ -160,8 +173,12 @@ class ScoreStage:
             vectors=(score.prompt_vector, score.response_vector),
             encoder=score.encoder,
             heads=score.heads,
-            retention_days=self._limits.retention_days,
+            retention_days=self._limits.retention_days + self._days_missed(each.interaction),
         )
+
+    def _days_missed(self, interaction: Interaction) -> int:
+        """How old history is: its retention begins now."""
+        return min(MOST_DAYS, max(0, (self._clock() - interaction.occurred_at).days)) if interaction.history else 0
 
     def _dead_letter(self, record: Record, letter: DeadLetter) -> dict[str, Any]:
         DEAD_LETTERS.labels(record.topic, letter.reason).inc()
@@ -173,7 +190,7 @@ class ScoreStage:
 
 def scored_message(interaction: Interaction, source: Source, score: Scores, flags: Sequence[str] = ()) -> Scored:
     """What the watch stage is told of an interaction."""
-    return Scored(
+    return Scored.model_construct(  # of validated parts: validating them again is most of the cost of a message
         source=source,
         interaction_id=interaction.interaction_id,
         application=interaction.application,
@@ -185,10 +202,15 @@ def scored_message(interaction: Interaction, source: Source, score: Scores, flag
         signals=score.signals,
         labels=score.labels,
         flags=[*score.flags, *flags],
-        prompt_vector=pack_vector(to_bfloat16(score.prompt_vector).tobytes()),
-        response_vector=pack_vector(to_bfloat16(score.response_vector).tobytes()),
+        prompt_vector=_packed(score.prompt_vector),
+        response_vector=_packed(score.response_vector),
         encoder=score.encoder,
     )
+
+
+def _packed(vector: NDArray[np.float32]) -> str:
+    """A vector that is exact in bfloat16, which is then the upper half of each number."""
+    return pack_vector(vector.view("<u2")[1::2].tobytes())
 
 
 def in_order_of_time(signals: Sequence[Scored]) -> Iterator[Scored]:
@@ -222,13 +244,12 @@ class FeedbackStage:
         await asyncio.to_thread(self._store_batch, records)
 
     def _store_batch(self, records: list[Record]) -> None:
-        self._ledger.open(records)
         now, rows, dead, fates = self._clock(), [], [], list[tuple[Record, Fate]]()
         read = [(record, decode_feedback(record.value, now, self._bounds)) for record in records]
-        ids = [result.value.feedback_id for _, result in read if isinstance(result, Accepted)]
+        readable = [result.value for _, result in read if isinstance(result, Accepted)]
         known = {
             row["feedback_id"]: (int(row["source_partition"]), int(row["source_offset"]))
-            for row in self._recovery.stored_feedback(ids)
+            for row in self._recovery.stored_feedback(readable)
         }
         for record, result in read:
             source = Source(topic=record.topic, partition=record.partition, offset=record.offset)
@@ -243,9 +264,7 @@ class FeedbackStage:
                 known[result.value.feedback_id] = own
                 rows.append(feedback_row(result.value, source, self._limits.retention_days))
             fates.append((record, "stored" if known[result.value.feedback_id] == own else "duplicate"))
-        if rows:
-            self._store.insert("feedback", rows)
-        if dead:
-            self._store.insert("dead_letters", dead)
+        self._store.insert("feedback", rows, token_of(rows))
+        self._store.insert("dead_letters", dead, token_of(dead))
         self._ledger.close(fates)
         _count(fates)

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,7 +27,7 @@ from streams.core import reference as references
 from streams.core import snapshot as snapshots
 from streams.core.archive import Outdated
 from streams.core.decoding import DeadLetter, decode
-from streams.core.events import Event, Learned, Raised, Retired, Shown
+from streams.core.events import Compared, Comparison, Event, Learned, Raised, Retired, Shown
 from streams.core.monitor import ApplicationMonitor
 from streams.core.partition import PartitionMonitor
 from streams.core.reference import Reference
@@ -72,7 +73,6 @@ class WatchStage:
                 PAGES.labels(event.page.application).inc()
 
     def _apply(self, records: list[Record]) -> list[Event]:
-        self._ledger.open(records)
         events: list[Event] = []
         self._fates: list[tuple[Record, Fate]] = []
         dead: list[dict[str, Any]] = []
@@ -122,27 +122,27 @@ class WatchStage:
         monitor.marks = {(topic, source): offset for topic, source, offset in common.get("marks", ())}
         for application, parts in states.items():
             try:
-                monitor.applications[application] = self._restored(parts)
+                monitor.applications[application] = self._restored(application, parts)
             except Outdated as reason:
                 logger.warning("%s: %s; its references are made again", application, reason)
                 monitor.applications[application] = self._begun_again(application)
         return upto, monitor
 
-    def _restored(self, parts: Mapping[str, bytes]) -> ApplicationMonitor:
+    def _restored(self, application: str, parts: Mapping[str, bytes]) -> ApplicationMonitor:
         stored = snapshots.read_parts(parts)
-        units = self._units(stored.unit_ids)
+        units = self._units(application, stored.unit_ids)
         return snapshots.restore(stored, self._rules, units, self._fitted(stored.reference_ids))
 
     def _begun_again(self, application: str) -> ApplicationMonitor:
         """After an upgrade: a monitor that has collected what the reference in force was made of."""
         monitor = ApplicationMonitor(application, self._rules)
         for row in self._recovery.references_in_force(application)[-1:]:
-            units = self._units(row["members"])
+            units = self._units(application, row["members"])
             monitor.collect(units[name] for name in row["members"] if name in units)
         return monitor
 
-    def _units(self, ids: Iterable[str]) -> dict[str, Unit]:
-        return {row["interaction_id"]: unit_of(row) for row in self._recovery.units(ids)}
+    def _units(self, application: str, ids: Iterable[str]) -> dict[str, Unit]:
+        return {row["interaction_id"]: unit_of(row) for row in self._recovery.units(application, ids)}
 
     def _snapshot(self, partition: int) -> None:
         upto, monitor = self._partitions[partition]
@@ -196,6 +196,9 @@ class WatchStage:
         pages = [page_row(event.page) for event in events if isinstance(event, Raised)]
         if pages:
             self._store.insert("pages", pages)
+        compared = [comparison_row(one) for event in events if isinstance(event, Compared) for one in event.comparisons]
+        if compared:
+            self._store.insert("fairness", compared)
         shown = [
             {
                 "application": event.application,
@@ -260,6 +263,12 @@ def reference_row(reference: Reference, status: str, version: int) -> dict[str, 
         "fitted": base64.b64encode(references.dump(reference)).decode(),
         "version": version,
     }
+
+
+def comparison_row(comparison: Comparison) -> dict[str, Any]:
+    """A row of `fairness`; the one with the most units counts."""
+    times = {"began_at": _moment(comparison.began_at), "compared_at": _moment(comparison.compared_at)}
+    return asdict(comparison) | times | {"paged": int(comparison.paged)}
 
 
 def _moment(seconds: float) -> datetime:

@@ -31,6 +31,7 @@ def _server(clickhouse: ClickHouse) -> Store:
         clickhouse.password.get_secret_value(),
         clickhouse.secure,
         clickhouse.database,
+        clickhouse.cluster,
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kafka.record import util
 
 from streams.engines.broker import EmbeddedBroker, free_port
 from streams.settings import Broker
@@ -42,6 +43,11 @@ def test_what_was_acknowledged_is_stored_once_and_each_session_in_order(bootstra
     assert all(len(several) == 1 for several in partitions.values())
     assert len(set.union(*partitions.values())) > 1
     assert [json.loads(record.value)["value"] for record in stored(bootstrap, "tocsin.feedback", "ordered", 1)] == [1.0]
+
+
+def test_checksums_are_not_made_by_the_interpreter() -> None:
+    """In plain Python they take a thousand times as long, in the process of the service."""
+    assert util.crc32c_c is not None
 
 
 def test_what_is_queued_at_exit_is_stored(bootstrap: str, stored: Stored) -> None:

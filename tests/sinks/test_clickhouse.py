@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ import pytest
 
 from sinks import clickhouse
 from sinks.clickhouse import Store, StoreIncompatible, StoreRejected, StoreUnavailable
-from sinks.migrations import Migration, migrations
+from sinks.migrations import Migration, migrations, on_cluster
 
 pytestmark = pytest.mark.integration
 
@@ -204,10 +205,38 @@ def test_migrations_are_numbered_without_holes() -> None:
 
 def test_a_statement_may_hold_comments_and_semicolons() -> None:
     text = "-- one; two\nCREATE TABLE a (b String DEFAULT ';x');\n\n  -- three\nALTER TABLE a;\n"
-    assert Migration(1, "m", text).statements == [
+    assert Migration(1, "m", text).statements() == [
         "CREATE TABLE IF NOT EXISTS a (b String DEFAULT ';x')",
         "ALTER TABLE a",
     ]
+
+
+def test_on_a_cluster_every_table_is_made_on_all_servers_and_copied(store: Store) -> None:
+    statements = [statement for each in migrations() for statement in each.statements("{cluster}")]
+    for statement in statements:
+        store.query(f"EXPLAIN AST {statement}")  # parsed by the engine, not run: copies need a keeper
+        assert " ON CLUSTER '{cluster}'" in statement.partition("\n")[0]
+        if statement.startswith("CREATE TABLE"):
+            assert "ENGINE = ReplicatedReplacingMergeTree" in statement
+            assert "non_replicated" not in statement
+    assert len(statements) == sum(len(each.statements()) for each in migrations())
+
+
+@pytest.mark.parametrize(
+    ("statement", "rendered"),
+    [
+        ("CREATE DATABASE IF NOT EXISTS t", "CREATE DATABASE IF NOT EXISTS t ON CLUSTER 'main'"),
+        ("ALTER TABLE a\n ADD COLUMN b UInt8", "ALTER TABLE a ON CLUSTER 'main'\n ADD COLUMN b UInt8"),
+        (
+            "CREATE TABLE IF NOT EXISTS a (b UInt64) ENGINE = ReplacingMergeTree(b) ORDER BY b",
+            "CREATE TABLE IF NOT EXISTS a ON CLUSTER 'main' (b UInt64) "
+            "ENGINE = ReplicatedReplacingMergeTree(b) ORDER BY b",
+        ),
+    ],
+)
+def test_a_statement_names_the_cluster_after_what_it_makes(statement: str, rendered: str) -> None:
+    assert on_cluster(statement, "main") == rendered
+    assert on_cluster(statement, "") == statement
 
 
 def test_a_second_process_is_told_who_has_the_store_open(store: Store, store_path: Path) -> None:
@@ -218,6 +247,15 @@ def test_a_second_process_is_told_who_has_the_store_open(store: Store, store_pat
     run = subprocess.run([sys.executable, "-c", program, str(store_path)], capture_output=True, text=True, check=True)
     assert run.stdout.startswith(f"{store_path} is in use by process ")
     assert run.stderr == ""
+
+
+def test_a_server_that_hangs_is_unavailability(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clickhouse, "_ANSWER_SECONDS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # connections wait, and nobody reads them
+        server = Store.server("127.0.0.1", silent.getsockname()[1], "default", "", False, "tocsin")
+        with pytest.raises(StoreUnavailable, match=r"^no answer from ClickHouse at "):
+            server.query("SELECT 1")
+        server.close()
 
 
 def test_a_server_that_does_not_answer_is_unavailability() -> None:

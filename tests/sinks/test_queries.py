@@ -22,6 +22,13 @@ PARAMETERS: Mapping[str, object] = {
     "incident_id": "i'1",
     "page_ids": ["p'1", "p\\2"],
     "interaction_ids": ["x'1"],
+    "topic": "it's",
+    "reason": "it's",
+    "ids": ["l'1"],
+    "after_topic": "it's",
+    "after_partition": 3,
+    "after_offset": 7,
+    "limit": 10,
 }
 
 

@@ -7,28 +7,36 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
 from kafka import KafkaConsumer, TopicPartition
 
 from streams.engines import EmbeddedBroker
 from streams.publisher import Publisher
 from streams.settings import Broker
 from streams.topics import ensure_topics
+from tests.kafka_cluster import KafkaCluster
 from tocsin.messages import SIGNALS, Joined
 
 MESSAGES = [("shop", Joined(application=f"shop {i}")) for i in range(200)]
 
 
-def test_messages_wait_for_a_broker_that_is_away_and_keep_their_order(tmp_path: Path) -> None:
-    async def publish(bootstrap: str) -> None:
-        async with Publisher(bootstrap) as publisher:
+@pytest.mark.parametrize("kind", [EmbeddedBroker, KafkaCluster], ids=["embedded", "kafka"])
+def test_messages_wait_for_a_broker_that_is_away_and_keep_their_order(
+    tmp_path: Path, kind: type[EmbeddedBroker | KafkaCluster]
+) -> None:
+    async def publish(broker: EmbeddedBroker | KafkaCluster) -> None:
+        async with Publisher(broker.bootstrap) as publisher:
             await publisher.publish(SIGNALS, MESSAGES[:10])
-            _kill_the_broker()
-            await publisher.publish(SIGNALS, MESSAGES[10:])
+            _kill(broker)
+            publishing = asyncio.create_task(publisher.publish(SIGNALS, MESSAGES[10:]))
+            if isinstance(broker, KafkaCluster):  # the embedded one is started again by itself
+                await asyncio.to_thread(broker.start, 1)
+            await publishing
             assert publisher._producer._message_accumulator._batch_ttl == float("inf")
 
-    with EmbeddedBroker(tmp_path) as broker:
+    with kind(tmp_path) as broker:
         ensure_topics(Broker(bootstrap=broker.bootstrap, partitions=1))
-        asyncio.run(publish(broker.bootstrap))
+        asyncio.run(publish(broker))
         said = _messages(broker.bootstrap)
     # what was in flight at the kill may be there twice; the first copies are in order
     assert list(dict.fromkeys(said)) == [message.application for _, message in MESSAGES]
@@ -58,8 +66,10 @@ def _messages(bootstrap: str) -> list[str]:
     return said
 
 
-def _kill_the_broker() -> None:
-    """kill -9 of the broker that this process has started; it is started again by itself."""
+def _kill(broker: EmbeddedBroker | KafkaCluster) -> None:
+    """kill -9; of the embedded brokers that this process has started, all."""
+    if isinstance(broker, KafkaCluster):
+        return broker.kill(1)
     tasks = Path("/proc/self/task").glob("*/children")
     children = [int(child) for task in tasks for child in task.read_text().split()]
     brokers = [child for child in children if b"--listener-url" in Path(f"/proc/{child}/cmdline").read_bytes()]

@@ -5,23 +5,27 @@ from __future__ import annotations
 import asyncio
 import sys
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from kafka import KafkaConsumer, TopicPartition
 
-from sinks.clickhouse import Store
+from sinks.clickhouse import Store, StoreUnavailable
 from sinks.notification import Notifier
 from sinks.retraining import Options, build_target
 from streams.agents.chores import deliver
 from streams.agents.respond import Surroundings, respond_handlers
 from streams.agents.runs import RunRecords, Runs
-from streams.demo.receiver import Receiver
 from streams.publisher import Publisher
 from streams.settings import Settings
+from streams.worker import Record
+from tests.receiver import Receiver
 from tests.streams.agents.conftest import Topic
+from tests.streams.agents.cut import Cut, CutPublisher, CutStore, Killed
 from tocsin.contracts import now
 from tocsin.messages import (
     COMMANDS,
@@ -39,6 +43,7 @@ from tocsin.messages import (
     RunStatus,
 )
 
+URL = "http://127.0.0.1:1"
 SECRET = b"a secret of thirty-two bytes....."
 JOB = "import os, pathlib; pathlib.Path('seen').write_text(os.environ['TOCSIN_BUNDLE'])"
 
@@ -63,6 +68,13 @@ def page(application: str, stream: str = "prompt") -> Page:
     )
 
 
+def _around(store: Store, publisher: Publisher, urls: list[str]) -> Surroundings:
+    retraining = {"target": "command", "command": [sys.executable, "-c", JOB], "cooldown_hours": 1}
+    settings = Settings.model_validate({"retraining": retraining, "notification": {"retry_seconds": 0.01}})
+    records = RunRecords(store)
+    return Surroundings(store, publisher, Notifier(urls), records, settings, URL, now, asyncio.Lock(), asyncio.Event())
+
+
 def respond(
     store: Store,
     bootstrap: str,
@@ -70,21 +82,12 @@ def respond(
     steps: Callable[[dict[str, Any], Surroundings, Runs], Awaitable[None]],
     urls: list[str],
 ) -> None:
-    retraining = {"target": "command", "command": [sys.executable, "-c", JOB], "cooldown_hours": 1}
-    settings = Settings.model_validate({"retraining": retraining, "notification": {"retry_seconds": 0.01}})
-
     async def run() -> None:
         async with Publisher(bootstrap) as publisher:
-            records, url = RunRecords(store), "http://127.0.0.1:1"
-            around = Surroundings(
-                store, publisher, Notifier(urls), records, settings, url, now, asyncio.Lock(), asyncio.Event()
-            )
-            target = build_target("command", Options(tmp_path, tuple(settings.retraining.command)))
-            await steps(
-                respond_handlers(around),
-                around,
-                Runs(store, records, target, SECRET, tmp_path, url, timedelta(hours=1), now),
-            )
+            around = _around(store, publisher, urls)
+            target = build_target("command", Options(tmp_path, tuple(around.settings.retraining.command)))
+            runs = Runs(store, around.runs, target, SECRET, tmp_path, URL, timedelta(hours=1), now)
+            await steps(respond_handlers(around), around, runs)
 
     asyncio.run(run())
 
@@ -110,7 +113,7 @@ def test_a_page_reaches_its_people_once_though_it_comes_twice(store: Store, boot
 
     with Receiver() as receiver:
         respond(store, bootstrap, tmp_path, steps, [receiver.url])
-    assert len(receiver.received) == 1
+    assert list(receiver.ids.values()) == [1]
     incident = store.query("SELECT * FROM incidents FINAL")[0]
     assert incident["page_ids"] == [cried.page_id]
     assert incident["state"] == "firing"
@@ -118,6 +121,68 @@ def test_a_page_reaches_its_people_once_though_it_comes_twice(store: Store, boot
     assert [(row["state"], row["attempts"]) for row in sent] == [("sent", 1)]
     assert f"page: {cried.page_id}" in sent[0]["body"]
     assert f"/incidents/{incident['incident_id']}" in sent[0]["body"]
+
+
+class FullDisk(Store):
+    """A store that answers, and takes no notification while its disk is full."""
+
+    full = False
+
+    def insert(self, table: str, rows: Sequence[Mapping[str, object]], token: str = "") -> None:
+        if self.full and table == "notifications":
+            raise StoreUnavailable("NOT_ENOUGH_SPACE")
+        super().insert(table, rows, token)
+
+
+def test_people_are_told_once_while_the_store_takes_nothing(
+    store_path: Path, store: Store, bootstrap: str, tmp_path: Path
+) -> None:
+    full = FullDisk.embedded(store_path, store._database)
+
+    async def steps(handlers: dict[str, Any], around: Surroundings, _: Runs) -> None:
+        await handlers[PAGES]([Topic(PAGES).record(page("shop"))])
+        full.full = True
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable):
+                await deliver(around)
+        full.full = False
+        await deliver(around)
+
+    with Receiver() as receiver:
+        respond(full, bootstrap, tmp_path, steps, [receiver.url])
+    assert list(receiver.ids.values()) == [1]
+    assert [row["state"] for row in store.query("SELECT state FROM notifications FINAL")] == ["sent"]
+
+
+def test_wherever_the_stage_is_killed_people_are_told_and_runs_are_planned_once(
+    store: Store, bootstrap: str, tmp_path: Path
+) -> None:
+    application, paged, given = f"k-{uuid.uuid4()}", Topic(PAGES), Topic(COMMANDS)
+    records = [paged.record(page(application))]
+
+    def deliver_until_done(topic: str, records: list[Record], killed_at: Sequence[str]) -> None:
+        for name in [*killed_at, ""]:
+
+            async def step(cut: Cut = Cut(name)) -> None:  # noqa: B008  one each
+                async with CutPublisher(bootstrap, cut) as publisher:
+                    around = _around(CutStore(store, cut), publisher, ["json://127.0.0.1:1"])
+                    await respond_handlers(around)[topic](records)
+
+            with pytest.raises(Killed) if name else nullcontext():
+                asyncio.run(step())
+
+    deliver_until_done(PAGES, records, ["notifications", "retraining_runs", "incident_events", "incidents", "ledger"])
+    (incident,) = store.query("SELECT incident_id, state FROM incidents FINAL")
+    (run,) = store.query("SELECT run_id FROM retraining_runs FINAL")
+    assert len(store.query("SELECT notification_id FROM notifications FINAL")) == 1
+    succeeded = RunStatus(run_id=run["run_id"], state="succeeded", given_at=now())
+    resolved = Resolve(incident_id=incident["incident_id"], actor="a", given_at=now())
+    deliver_until_done(COMMANDS, [given.record(succeeded)], [SIGNALS, "retraining_runs", "incident_events", "ledger"])
+    deliver_until_done(COMMANDS, [given.record(resolved)], [SIGNALS, "incident_events", "incidents", "ledger"])
+    events = store.query("SELECT kind FROM incident_events FINAL ORDER BY kind")
+    assert [row["kind"] for row in events] == ["page", "resolved", "retraining planned", "retraining succeeded"]
+    told = {(type(each), each.source.offset) for each in answers(bootstrap, application)}
+    assert told == {(Propose, 0), (Rearm, 1)}
 
 
 def test_a_target_that_is_away_is_told_later(store: Store, bootstrap: str, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from streams.publisher import Publisher
 from streams.settings import Settings
 from streams.worker import Record
 from tests.streams.agents.conftest import Topic
+from tests.streams.agents.cut import Cut, CutPublisher, CutStore, Killed
 from tocsin import Feedback, Interaction
 from tocsin.contracts import now
 from tocsin.messages import FEEDBACK, INTERACTIONS, SIGNALS, SIGNALS_MESSAGE, Scored, Source
@@ -105,12 +106,70 @@ def test_rows_without_a_ledger_entry_are_recognised(
     assert ledger(store)["stored"] == 4
 
 
-class Killed(Exception):
-    """Stands for a kill at this point."""
-
-
 def _killed(*_: object) -> None:
     raise Killed
+
+
+def test_wherever_the_stage_is_killed_the_tables_and_signals_end_up_the_same(
+    store: Store, bootstrap: str, scorer: Scorer
+) -> None:
+    """What comes again after a kill comes in other batches, with what has arrived meanwhile."""
+    application, topics = f"shop-{uuid.uuid4()}", [Topic(INTERACTIONS, 0), Topic(INTERACTIONS, 1)]
+    times, cuts = (now() - timedelta(days=31), now()), ("interactions", "dead_letters", "ledger", SIGNALS)
+    records: list[Record] = []
+
+    def arrive() -> None:
+        for i in range(7):
+            said = interaction(application=application, prompt=f"question {i}", occurred_at=times[i % 2])
+            records.append(topics[i % 2].record(said))
+        records.append(topics[1].record(said))
+        records.append(topics[0].record(b"not json"))
+
+    def take(cut: Cut) -> None:
+        async def once() -> None:
+            async with CutPublisher(bootstrap, cut) as publisher:
+                await ScoreStage(CutStore(store, cut), publisher, scorer, Settings(), now)(records)
+
+        asyncio.run(once())
+
+    for name, share in [(name, share) for name in cuts for share in (0, 0.5, 1)]:
+        arrive()
+        with pytest.raises(Killed):
+            take(Cut(name, share))
+    arrive()
+    take(Cut())
+    stored = 7 * 13
+    assert store.query("SELECT count() AS rows, uniqExact(interaction_id) AS ids FROM interactions") == [
+        {"rows": stored, "ids": stored}
+    ]
+    assert store.query("SELECT count() AS rows FROM dead_letters FINAL") == [{"rows": 13}]
+    assert ledger(store) == {"stored": stored, "dead_lettered": 13, "duplicate": 13, "missing": 0, "unaccounted": 0}
+    taken_in: dict[int, list[int]] = {0: [-1], 1: [-1]}
+    for each in signals_of(bootstrap, application):  # as the watch stage does
+        if each.source.offset > taken_in[each.source.partition][-1]:
+            taken_in[each.source.partition].append(each.source.offset)
+    placed = store.query(
+        "SELECT source_partition AS p, arraySort(groupArray(source_offset)) AS at FROM interactions GROUP BY p"
+    )
+    assert {row["p"]: [-1, *row["at"]] for row in placed} == taken_in
+
+
+def test_two_workers_that_overlap_account_for_each_message_once(store: Store, bootstrap: str, scorer: Scorer) -> None:
+    """One was taken for dead and goes on while the other has its partition; then the first gets it back."""
+    topic = Topic(INTERACTIONS)
+    records = [topic.record(interaction(prompt=f"question {i}")) for i in range(30)]
+
+    async def both() -> None:
+        async with Publisher(bootstrap) as publisher:
+            first, second = (ScoreStage(store, publisher, scorer, Settings(), now) for _ in range(2))
+            await first(records[:10])
+            await asyncio.gather(first(records[10:20]), second(records[10:25]))
+            await first(records[10:17])
+            await second(records[25:])
+
+    asyncio.run(both())
+    assert store.query("SELECT count() AS rows FROM interactions FINAL") == [{"rows": 30}]
+    assert ledger(store) == {"stored": 30, "dead_lettered": 0, "duplicate": 0, "missing": 0, "unaccounted": 0}
 
 
 def test_an_id_that_comes_again_is_a_duplicate_within_its_hour_and_a_conflict_beyond(

@@ -16,6 +16,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from detectors.encoder.bfloat16 import round_bfloat16, to_bfloat16
 from sinks.clickhouse import Store
+from sinks.queries import Queries
 from sinks.rows import interaction_row
 from streams.agents.watch import WatchStage
 from streams.core.budget import Budget
@@ -26,6 +27,7 @@ from streams.publisher import Publisher
 from streams.settings import Settings
 from streams.worker import Record
 from tests.streams.agents.conftest import Topic
+from tests.streams.agents.cut import Cut, CutPublisher, CutStore, Killed
 from tocsin import Interaction
 from tocsin.messages import PAGES, SIGNALS, Page, Promote, Propose, Rearm, Scored, Source, pack_vector
 
@@ -54,7 +56,7 @@ def traffic(
         signals = {"relevance": float(random.normal()), "prompt.toxicity": float(random.random() ** 6)}
         attributes = {"region": regions[random.integers(len(regions))]} if regions else {}
         at, source = START + timedelta(minutes=5 * i), Source(topic="tocsin.interactions", partition=0, offset=i)
-        interaction_id = f"{application}-{i}"
+        interaction_id = f"i-{i}"
         said = Interaction(
             interaction_id=interaction_id,
             occurred_at=at,
@@ -122,10 +124,6 @@ def pages_of(bootstrap: str, application: str) -> list[Page]:
     return [page for page in read if page.application == application]
 
 
-class Killed(Exception):
-    """Stands for a kill at this point."""
-
-
 def _killed(*_: object) -> None:
     raise Killed
 
@@ -144,6 +142,7 @@ def test_a_killed_stage_pages_exactly_as_one_that_lived(
     application = f"a-{uuid.uuid4()}"
     topic = Topic(SIGNALS)
     messages = traffic(store, application, UNITS + 700, UNITS + 300)
+    traffic(store, f"b-{uuid.uuid4()}", UNITS, UNITS, seed=1)  # another application, which uses the same ids
     records = [topic.record(each) for each in messages]
     batches = cut(records, 900, 1_500)
     # the second batch holds the fit, the third the pages; each goes to a new stage
@@ -167,6 +166,35 @@ def test_a_killed_stage_pages_exactly_as_one_that_lived(
     assert 0 < first.share < 1
     assert len(first.exemplars) == 10
     assert store.query("SELECT count() AS n FROM references FINAL")[0]["n"] == 1
+
+
+def test_wherever_the_stage_is_killed_its_pages_and_state_end_up_the_same(store: Store, bootstrap: str) -> None:
+    application, topic = f"k-{uuid.uuid4()}", Topic(SIGNALS)
+    messages = traffic(store, application, UNITS + 300, UNITS + 50)
+    records = [topic.record(each) for each in messages]
+    begin = UNITS + 60
+    take(store, bootstrap, [records[:begin]])
+
+    async def killed(cut: Cut, upto: int) -> None:
+        async with CutPublisher(bootstrap, cut) as publisher:
+            await WatchStage(CutStore(store, cut), publisher, RULES, Settings())(records[begin:upto])
+
+    for i, name in enumerate(["evidence", "pages", PAGES, "detector_states", "ledger"]):
+        with pytest.raises(Killed):
+            asyncio.run(killed(Cut(name), UNITS + 250 + 7 * i))
+    take(store, bootstrap, [records[begin:]])
+    lived = PartitionMonitor(RULES)
+    raised = [event.page for event in lived.apply(messages, {}) if isinstance(event, Raised)]
+    assert raised
+    assert {page.page_id: page for page in pages_of(bootstrap, application)} == {page.page_id: page for page in raised}
+    assert {row["page_id"] for row in store.query("SELECT page_id FROM pages FINAL")} == {
+        page.page_id for page in raised
+    }
+    assert store.query("SELECT next_offset FROM detector_states FINAL WHERE application != ''") == [
+        {"next_offset": len(records)}
+    ]
+    rows = Queries(store).read("ledger")
+    assert [(row["stored"], row["missing"], row["unaccounted"]) for row in rows] == [(len(records), 0, 0)]
 
 
 def test_a_killed_stage_pages_for_a_segment_exactly_as_one_that_lived(

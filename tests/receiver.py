@@ -1,0 +1,43 @@
+"""Where notifications arrive, and what becomes of a pager that is away for a while."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Self
+
+
+class Receiver:
+    """Listens on loopback from `with` to the end of its block.
+
+    Attributes:
+        ids: how often each notification arrived and was answered with 200.
+        away: whether it answers 503 instead.
+    """
+
+    def __init__(self) -> None:
+        self.ids, self.away = Counter[str](), False
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                if not receiver.away:
+                    receiver.ids[self.headers["X-Tocsin-Id"]] += 1
+                self.send_response(503 if receiver.away else 200)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the name is the base class's
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"json://127.0.0.1:{self._server.server_address[1]}/"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()

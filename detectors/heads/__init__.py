@@ -1,6 +1,6 @@
 """Heads: what an encoding means. Each is trained weights (npz) with a card (JSON): data, licences, metrics, limits.
 
-A head belongs to the encoder's weights and serves every backend of them. `detectors.heads.train` rebuilds them all.
+A head belongs to the encoder's weights and serves every backend of them. `detectors.heads.training` rebuilds them all.
 """
 
 from __future__ import annotations

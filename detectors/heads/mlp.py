@@ -6,7 +6,7 @@ one-cycle learning rate, dropout. Deterministic for a seed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,15 @@ class Network:
     inward_bias: F32
     outward: F32
     outward_bias: F32
+
+    @classmethod
+    def of(cls, arrays: dict[str, F32], prefix: str) -> Network:
+        """The network from stored arrays whose names begin with `prefix`."""
+        return cls(**{field.name: arrays[prefix + field.name] for field in fields(cls)})
+
+    def arrays(self, prefix: str) -> dict[str, F32]:
+        """What to store."""
+        return {prefix + field.name: getattr(self, field.name) for field in fields(self)}
 
     def logits(self, features: F32) -> F32:
         """Logits (n, outputs) of features (n, features)."""

@@ -32,4 +32,8 @@ class RefusalHead:
 
     def probabilities(self, texts: Sequence[str], inner: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities (n,) of responses and their hidden states (n, 3, 384)."""
-        return sigmoid(refusal_features(texts, inner) @ self.coefficients + self.intercept)
+        return self.of_features(refusal_features(texts, inner))
+
+    def of_features(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities (n,) of features (n, 387)."""
+        return sigmoid(features @ self.coefficients + self.intercept)

@@ -27,7 +27,8 @@ def open_backend(backend: Backend, precision: Precision, model: str, *, cache: P
     elif backend == "auto":
         # Torch takes seconds and 300 MB to load, which a machine without a driver need not spend.
         backend = "cuda" if DRIVER.exists() and _gpu() else "onnx"
-        logger.info("encoder backend: %s", backend)
+        if backend == "cuda":
+            logger.info("encoding on the GPU")
     precision = BACKENDS[backend][0] if precision == "auto" else precision
     weights = find_weights()
     if backend == "onnx":

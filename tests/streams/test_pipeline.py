@@ -25,7 +25,7 @@ def test_the_detectors_get_what_is_configured() -> None:
     ("changed", "message"),
     [
         ({"least_effects": {"promt": 1.0}}, "watch.least_effects: there is no stream 'promt'"),
-        ({"segments": ["template", "language"]}, "watch.segments: 'language' is none of model, prompt.language"),
+        ({"segments": ["template", "language"]}, "watch.segments: 'language' is none of model, prompt.groups"),
     ],
 )
 def test_a_name_that_means_nothing_is_said_at_the_start(changed: dict[str, Any], message: str) -> None:

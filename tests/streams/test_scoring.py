@@ -36,6 +36,14 @@ def told(scoring: Scoring) -> list[tuple[dict[str, float], bytes]]:
     return [(scores.signals, scores.prompt_vector.tobytes()) for scores in scoring.score(INTERACTIONS)]
 
 
+def same(some: list[tuple[dict[str, float], bytes]], others: list[tuple[dict[str, float], bytes]]) -> bool:
+    # The heads' products differ in the last bit with the number of threads that the algebra library has.
+    return all(
+        vector == other_vector and signals == pytest.approx(other_signals, abs=1e-5)
+        for (signals, vector), (other_signals, other_vector) in zip(some, others, strict=True)
+    )
+
+
 def children() -> list[int]:
     listed = Path(f"/proc/{os.getpid()}/task")
     found = {int(pid) for task in listed.iterdir() for pid in (task / "children").read_text().split()}
@@ -45,14 +53,14 @@ def children() -> list[int]:
 def test_processes_give_what_a_scorer_here_gives(settings, processes):
     with ThreadPoolExecutor(3) as pool:
         for scored in pool.map(lambda _: told(processes), range(3)):
-            assert scored == told(open_scorer(settings))
+            assert same(scored, told(open_scorer(settings)))
 
 
 def test_a_killed_process_is_replaced_and_nothing_is_lost(processes):
     before = told(processes)
     os.kill(children()[0], signal.SIGKILL)
     with ThreadPoolExecutor(3) as pool:
-        assert list(pool.map(lambda _: told(processes), range(3))) == [before] * 3
+        assert all(same(scored, before) for scored in pool.map(lambda _: told(processes), range(3)))
 
 
 def test_processes_end_with_the_one_that_started_them(settings):

@@ -61,7 +61,7 @@ def test_scores_do_not_depend_on_the_batch(scorer):
 def test_bare_texts_have_plain_names(scorer):
     scores = scorer.score_texts(["You are a stupid, worthless idiot."])[0]
     assert scores.signals["toxicity"] > 0.9
-    assert scores.flags == ["toxicity"]
+    assert scores.flags == ["toxicity", "harassment", "unsafe"]
     assert "language" in scores.labels
     assert not scores.response_vector.any()
 

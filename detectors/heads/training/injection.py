@@ -12,6 +12,7 @@ import numpy as np
 from detectors.heads.training.blended import Plan, Trained
 from detectors.heads.training.cards import flagged, held_out_figures, least_threshold, of_kinds, source_of
 from detectors.heads.training.measures import percent
+from detectors.heads.training.nonsense import nonsense
 from detectors.heads.training.sentences import fill, injection_texts, read_frames
 from detectors.heads.training.sources import Row, read, row, some
 from detectors.heads.training.toxicity import Judge
@@ -43,6 +44,7 @@ def injection_rows(data: Path, seed: int = 6) -> list[Row]:
             row(source, prompt, _HARMLESS, 2) for prompt in dict.fromkeys(one["prompt"] for one in read(data, name))
         ]
     rows += [row("davidson", one["text"], _HARMLESS, 0.3) for one in _posts(data)]
+    rows += [row("own", text, _HARMLESS, 1) for text in nonsense()]
     rows += _requests(random.Random(seed))  # noqa: S311 - chooses words, guards no secret
     return [one for one in {one.text: one for one in rows}.values() if one.text.strip()]
 

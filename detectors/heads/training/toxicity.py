@@ -15,6 +15,7 @@ from detectors.heads.training.cards import flagged, held_out_figures, least_thre
 from detectors.heads.training.derived import carriers, carrying, disturbed, exchanged, named_group
 from detectors.heads.training.encoded import KEPT_CHARACTERS
 from detectors.heads.training.measures import percent
+from detectors.heads.training.nonsense import nonsense
 from detectors.heads.training.sentences import (
     Sentence,
     function_sentences,
@@ -51,7 +52,8 @@ def toxicity_rows(data: Path) -> list[Row]:
     """All rows for the toxicity head, in a fixed order: public sets, our sentences, and what is made of both."""
     public, own = public_rows(data), list(_own())
     natural = assistant_prompts(data) + some(assistant_responses(data), _CARRYING_RESPONSES)
-    return [*public, *own, *carriers(natural), *exchanged(public), *disturbed([*public, *own])]
+    derived = [*carriers(natural), *exchanged(public), *disturbed([*public, *own])]
+    return [*public, *own, *derived, *(row("own", text, dict.fromkeys(OUTPUTS, 0.0), 1) for text in nonsense())]
 
 
 def natural_mentions(data: Path) -> list[Sentence]:

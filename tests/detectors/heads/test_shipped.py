@@ -129,6 +129,17 @@ def test_no_text_is_too_odd(toxicity, injection, encoder, awkward):
         assert ((probabilities >= 0) & (probabilities <= 1)).all()
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["a" * 100_000, "!" * 5_000, "hahahahahahaha", "asdkjh qwoieu zxmcnb alskdj fgh", "🙂🙃" * 40, "0123456789 " * 20],
+    ids=["one letter", "exclamation marks", "laughter", "mashed keys", "emoji", "digits"],
+)
+def test_nonsense_is_no_attack(text, toxicity, injection, encoder):
+    for name, head in (("toxicity", toxicity), ("injection", injection)):
+        thresholds = list(read_card(name)["outputs"].values())
+        assert not (head.probabilities([text], encoder.encode([text]))[0] > thresholds).any(), name
+
+
 def test_no_texts_give_no_probabilities(toxicity, encoder):
     assert toxicity.probabilities([], encoder.encode([])).shape == (0, len(OUTPUTS))
 

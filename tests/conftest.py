@@ -7,10 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from sinks.clickhouse import Store
 from streams.engines.broker import EmbeddedBroker
 from tests.kafka_cluster import KafkaCluster
+
+# A slow machine is no fault of a property: no clock in tests.
+settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no clock")
 
 
 @pytest.fixture(scope="session")

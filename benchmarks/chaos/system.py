@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from abc import ABC, abstractmethod
 from collections import Counter
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -26,7 +27,7 @@ DISK = "2g"
 PARTS = ("object_store", "tansu")
 
 
-class System:
+class System(ABC):
     """A running tocsin, from `with` to the end of its block; it works in `directory`.
 
     Attributes:
@@ -75,8 +76,9 @@ class System:
         """What runs from the beginning."""
         return [name for name in self._programs if name != "score 2"]
 
+    @abstractmethod
     def _open(self) -> None:
-        raise NotImplementedError
+        """Start the engines, and name the programs."""
 
     def _program(self, name: str, command: tuple[str, ...], ready: str = " runs") -> None:
         path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])

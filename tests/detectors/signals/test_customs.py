@@ -38,7 +38,7 @@ def twice():
         heads: tuple[str, ...] = ()
 
         def score_texts(self, texts):
-            raise NotImplementedError
+            raise AssertionError("a signal that is refused is never asked")
 
     return Twice()
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from detectors.encoder import Encoder, Encoding, Precision, WeightsMissingError
-from detectors.encoder.bfloat16 import round_bfloat16
+from detectors.encoder.bfloat16 import unit_bfloat16
 from detectors.encoder.chunks import CHARACTERS, MAX_CHUNKS
 from detectors.encoder.repeats import Repeats
 
@@ -53,9 +53,7 @@ class SentenceModel:
             weights = np.array([tokens for _, tokens in chunks], dtype=np.float32)
             rows.append(weights @ computed[at : at + len(chunks)] if chunks else np.zeros(computed.shape[1], "f4"))
             at += len(chunks)
-        means = np.stack(rows)
-        norms = np.linalg.norm(means, axis=1, keepdims=True)
-        return round_bfloat16(np.divide(means, norms, out=np.zeros_like(means), where=norms > 0))
+        return unit_bfloat16(np.stack(rows))
 
     def _computed(self, chunks: list[str]) -> NDArray[np.float32]:
         if not chunks:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["from_bfloat16", "round_bfloat16", "to_bfloat16"]
+__all__ = ["from_bfloat16", "round_bfloat16", "to_bfloat16", "unit_bfloat16"]
 
 _QUIET_NAN = np.uint16(0x7FC0)
 
@@ -35,3 +35,9 @@ def from_bfloat16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
 def round_bfloat16(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """`x` with the precision of bfloat16 (8 significant bits), still as float32. Idempotent."""
     return from_bfloat16(to_bfloat16(x))
+
+
+def unit_bfloat16(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows (n, d) of unit length, rounded to bfloat16; a row of zeros stays one."""
+    norms = np.linalg.norm(x, axis=1, keepdims=True)
+    return round_bfloat16(np.divide(x, norms, out=np.zeros_like(x), where=norms > 0))

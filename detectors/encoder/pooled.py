@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from detectors.encoder import DIMENSIONS, LAYERS, Encoding
 from detectors.encoder.batches import Shape, batches
-from detectors.encoder.bfloat16 import round_bfloat16
+from detectors.encoder.bfloat16 import unit_bfloat16
 from detectors.encoder.chunks import Chunked, Chunker
 from detectors.encoder.repeats import Repeats
 
@@ -98,10 +98,8 @@ class _Read:
 def _encoding(read: Sequence[_Read]) -> Encoding:
     nothing = np.zeros((0, len(LAYERS), DIMENSIONS), dtype=np.float32)
     inner = np.stack([one.inner for one in read]) if read else nothing
-    last = inner[:, -1]
-    norms = np.linalg.norm(last, axis=1, keepdims=True)
     return Encoding(
-        round_bfloat16(np.divide(last, norms, out=np.zeros_like(last), where=norms > 0)),
+        unit_bfloat16(inner[:, -1]),
         inner,
         np.array([one.tokens for one in read], dtype=np.int32),
         np.array([one.truncated for one in read], dtype=np.int32),

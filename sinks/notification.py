@@ -1,9 +1,10 @@
-"""Tells people, through Apprise. At least once: the outbox row is written before a message is sent and marked after.
+"""Tells people, through Apprise: pages of an incident gather in the outbox and go out as one message to each target.
 
-    planned(…) ─▶ row pending ─▶ Notifier.send ─▶ after_attempt ─▶ row sent, or pending again
+    Untold, … ─ are_ripe ─▶ planned: row pending ─▶ Notifier.send ─▶ after_attempt: row sent, or pending again
 
-A crash between sending and marking sends once more. Every message carries its deterministic id as the last line of its
-body and, where the receiver is a plain web hook, as a header, so that a receiver can drop the repeat.
+At least once: a message is written, with its id and the ids of its pages, before it is sent, and marked after. A crash
+between sending and marking sends the very same message once more. Its id is the last line of its body and, where the
+receiver is a plain web hook, a header, so that a receiver can drop the repeat.
 """
 
 from __future__ import annotations
@@ -45,11 +46,22 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Untold:
+    """A page, as JSON, that a target is to be told of; a row of `outbox`."""
+
+    target: str
+    page_id: str
+    incident_id: str
+    page: str
+    added_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Notification:
-    """One message to one target; a version of its row in `notifications`."""
+    """One message to one target, about pages of one incident; a version of its row in `notifications`."""
 
     notification_id: str
-    page_id: str
+    page_ids: Sequence[str]
     incident_id: str
     target: str
     state: Literal["pending", "sent"]
@@ -62,15 +74,41 @@ class Notification:
     version: int = 1
 
 
-def planned(page_id: str, incident_id: str, target: str, title: str, body: str, now: datetime) -> Notification:
-    """The outbox row of a page for a target; equal pages and targets have equal ids, whenever they are planned."""
-    notification_id = str(uuid5(_NAMESPACE, json.dumps([page_id, target])))
-    return Notification(notification_id, page_id, incident_id, target, "pending", 0, "", now, now, title, body)
+@dataclass(frozen=True, slots=True)
+class Pauses:
+    """How long pages gather: from the first of them on, and after the last message about the same incident."""
+
+    group: timedelta
+    follow_up: timedelta
+
+
+def are_ripe(untold: Sequence[Untold], earlier: Sequence[Notification], pauses: Pauses, now: datetime) -> bool:
+    """Whether pages of an incident are to be told now, `earlier` being the messages about it to the same target.
+
+    While one of those is pending they wait: a target that was away gets one message more, and not one for each pause.
+    """
+    if any(each.state == "pending" for each in earlier):
+        return False
+    told = (_is_over(each.updated_at, pauses.follow_up, now) for each in earlier)
+    return _is_over(min(each.added_at for each in untold), pauses.group, now) and all(told)
+
+
+def planned(
+    incident_id: str, target: str, page_ids: Sequence[str], title: str, body: str, now: datetime
+) -> Notification:
+    """A message that is to be sent; equal pages and targets have equal ids, whenever they are planned."""
+    notification_id = str(uuid5(_NAMESPACE, json.dumps([target, *sorted(page_ids)])))
+    return Notification(notification_id, page_ids, incident_id, target, "pending", 0, "", now, now, title, body)
 
 
 def is_due(row: Notification, retry: timedelta, now: datetime) -> bool:
-    """Whether a row is to be sent now: a first try at once, another `retry` after the last one."""
-    return row.state == "pending" and (row.attempts == 0 or now >= row.updated_at + retry)
+    """Whether a message is to be sent now: a first try at once, another `retry` after the last one."""
+    return row.state == "pending" and (row.attempts == 0 or _is_over(row.updated_at, retry, now))
+
+
+def _is_over(since: datetime, pause: timedelta, now: datetime) -> bool:
+    """Whether a pause has passed; one that begins in the future has, since the clock was wrong then or is now."""
+    return not since <= now < since + pause
 
 
 def after_attempt(row: Notification, result: Delivered | Failed, now: datetime) -> Notification:
@@ -126,6 +164,8 @@ class Notifier:
             headers |= {"X-Tocsin-Id": notification_id, "Idempotency-Key": notification_id}
         sender = apprise.Apprise()
         sender.add(service)
+        if "overflow" not in urlsplit(url).query:
+            service.overflow_mode = apprise.OverflowMode.SPLIT  # what is refused for its length would never be told
         result = sender.notify(
             f"{body}\nnotification: {notification_id}",
             title,

@@ -232,7 +232,7 @@ STATEMENTS: Mapping[str, str] = {
         WHERE incident_id = {incident_id:String}
         ORDER BY happened_at, event_id""",
     "notifications": """
-        SELECT notification_id, page_id, target, state, attempts, last_error, created_at, updated_at, title
+        SELECT notification_id, page_ids, target, state, attempts, last_error, created_at, updated_at, title
         FROM notifications FINAL
         WHERE incident_id = {incident_id:String}
         ORDER BY created_at, notification_id""",

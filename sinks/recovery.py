@@ -11,6 +11,10 @@ from tocsin.contracts import Feedback, Interaction
 
 Row = dict[str, Any]
 
+UNDELIVERED = """SELECT count() AS n FROM outbox FINAL WHERE (target, page_id) NOT IN
+                 (SELECT target, arrayJoin(page_ids) FROM notifications FINAL WHERE state = 'sent')"""
+"""How many pages have still to reach a target, each target counted: for whoever waits until everybody is told."""
+
 
 class Reader(Protocol):
     """What is needed of a store: one parametrised SELECT."""
@@ -86,6 +90,7 @@ class Recovery:
                         prompt_vector, response_vector, encoder
                  FROM interactions
                  WHERE application = {application:String} AND interaction_id IN {ids:Array(String)}
+                   AND NOT has(flags, 'id_conflict')
                  LIMIT 1 BY interaction_id"""
         wanted, rows = list(ids), []
         for start in range(0, len(wanted), 2_000):
@@ -144,9 +149,23 @@ class Recovery:
         rows = self._reader.query(sql, {"page_id": page_id})
         return str(rows[0]["explanation"]) if rows else None
 
+    def untold(self) -> list[Row]:
+        """Pages in the outbox that no message tells of, by target; the first that came first."""
+        sql = """SELECT * FROM outbox FINAL
+                 WHERE (target, page_id) NOT IN (SELECT target, arrayJoin(page_ids) FROM notifications)
+                 ORDER BY added_at, page_id"""
+        return self._reader.query(sql)
+
+    def notifications(self, incident_id: str, target: str) -> list[Row]:
+        """Messages to a target about an incident."""
+        sql = """SELECT * EXCEPT page_id FROM notifications FINAL
+                 WHERE incident_id = {incident_id:String} AND target = {target:String}"""
+        return self._reader.query(sql, {"incident_id": incident_id, "target": target})
+
     def pending_notifications(self) -> list[Row]:
-        """The outbox."""
-        return self._reader.query("SELECT * FROM notifications FINAL WHERE state = 'pending' ORDER BY created_at")
+        """Messages that have not been delivered."""
+        sql = "SELECT * EXCEPT page_id FROM notifications FINAL WHERE state = 'pending' ORDER BY created_at"
+        return self._reader.query(sql)
 
     def latest_run(self, application: str) -> Row | None:
         """The newest retraining run of an application."""

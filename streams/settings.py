@@ -171,7 +171,7 @@ class Scoring(Section):
     processes: int = Field(
         0, ge=0, le=256, description="scoring processes instead, of one thread each: better beyond eight cores"
     )
-    batch: int = Field(500, ge=1, le=10_000, description="most messages taken at once")
+    batch: int = Field(4_000, ge=1, le=10_000, description="most messages taken at once, if they take two seconds")
     http_scorers: list[HttpScorer] = Field(
         default_factory=list, description="signals that other programs compute, asked over HTTP"
     )
@@ -290,7 +290,9 @@ class Notification(Section):
     """Who is told."""
 
     urls: list[SecretStr] = Field(default_factory=list, description="Apprise URLs, each told of every page")
-    retry_seconds: float = Field(15, gt=0, description="between tries of a notification that failed")
+    group_seconds: float = Field(10, ge=0, description="pages gather this long before they go out as one message")
+    follow_up_seconds: float = Field(900, ge=0, description="between two messages about one incident, at least")
+    retry_seconds: float = Field(15, gt=0, description="between tries of a message that failed")
 
 
 class Retraining(Section):
@@ -354,11 +356,15 @@ class Settings(BaseSettings):
 
     @property
     def fingerprint(self) -> str:
-        """Short hash of what changes a detector's answer; stored with every page."""
+        """Short hash of what changes a score or a detector's answer; stored with every page."""
         watched = {
             "budget": self.budget.model_dump(),
             "watch": self.watch.model_dump(),
-            "scoring": self.scoring.backend,
+            "scoring": self.scoring.model_dump(include={"backend", "precision", "model", "heavy"}),
+            "http_scorers": [
+                scorer.model_dump(include={"name", "url", "outputs", "reads"}) for scorer in self.scoring.http_scorers
+            ],
+            "text_characters": self.limits.text_characters,
             "fairness": self.fairness.model_dump(exclude={"swaps_per_hour"}),
         }
         return sha256(json.dumps(watched, sort_keys=True).encode()).hexdigest()[:12]

@@ -28,7 +28,7 @@ TABLES = frozenset(
             "evidence",
         ),
         *("fairness", "swaps", "verdicts", "estimates"),
-        *("pages", "incidents", "incident_events", "notifications", "retraining_runs", "schema_migrations"),
+        *("pages", "incidents", "incident_events", "outbox", "notifications", "retraining_runs", "schema_migrations"),
     }
 )
 FORBIDDEN_NAMES = """

@@ -113,7 +113,8 @@ def check(
         "rows twice": len(rows) - len(set(rows.values())),
         "copies that a merge removes": copies,
         "pages": int(store.query("SELECT count() AS n FROM pages FINAL")[0]["n"]),
-        "repeated notifications": sum(system.receiver.ids.values()) - len(system.receiver.ids),
+        "notifications": len(system.receiver.ids),
+        "repeated notifications": _repeats(system),
     }
     return findings, figures
 
@@ -230,9 +231,16 @@ def _people_know(system: System, store: Store) -> Iterator[Finding]:
     yield Finding("every notification is marked as sent", _some(row["id"] for row in planned if row["state"] != "sent"))
     missing = {row["id"] for row in planned} ^ system.receiver.ids.keys()
     yield Finding("every notification arrived", _some(missing) if planned else "there was none: the load is too small")
+    yield Finding("every page was told", _some(pages ^ system.receiver.told.keys()))
     kills = sum(count for name, count in system.done.items() if name.endswith((" respond", " tocsin")))
-    repeats = sum(system.receiver.ids.values()) - len(system.receiver.ids)
+    repeats = _repeats(system)
     yield Finding("it repeats at most once for each kill", _some([(repeats, kills)] if repeats > kills else []))
+
+
+def _repeats(system: System) -> int:
+    """Notifications that came again, and pages that came again in another one."""
+    ids, told = system.receiver.ids, system.receiver.told
+    return ids.total() - len(ids) + told.total() - len(told)
 
 
 def _processes_behave(system: System) -> Iterator[Finding]:

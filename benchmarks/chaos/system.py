@@ -16,6 +16,7 @@ import httpx
 from benchmarks.chaos.faults import Fault, Scenario
 from benchmarks.chaos.processes import children_of, command_of, resident_bytes
 from sinks.clickhouse import Store
+from sinks.recovery import UNDELIVERED
 from streams.engines.broker import free_port
 from streams.settings import Settings, load
 from tests.program import TOCSIN, Program, until
@@ -97,7 +98,12 @@ class System(ABC):
             "limits": {"message_bytes": MOST_BYTES},
             "watch": {"reference_units": REFERENCE_UNITS},
             "budget": {"pages_per_30_days": 3},
-            "notification": {"urls": [self.receiver.url], "retry_seconds": 2},
+            "notification": {
+                "urls": [self.receiver.url],
+                "retry_seconds": 2,
+                "group_seconds": 1,
+                "follow_up_seconds": 3,
+            },
         }
         for section, values in more.items():
             tree[section] = tree.get(section, {}) | values
@@ -195,8 +201,7 @@ class System(ABC):
         return False
 
     def _told(self) -> bool:
-        sql = "SELECT count() AS n FROM notifications FINAL WHERE state = 'pending'"
-        return int(self.client.post("/v1/sql", content=sql).json()[0]["n"]) == 0
+        return int(self.client.post("/v1/sql", content=UNDELIVERED).json()[0]["n"]) == 0
 
     def stop(self) -> None:
         """SIGTERM to all that is tocsin's; each is timed."""

@@ -193,7 +193,9 @@ def _shown(exemplars: Sequence[Exemplar], texts: dict[str, dict[str, object]]) -
 def _timeline(events: Sequence[Row], notifications: Sequence[Row]) -> tuple[Entry, ...]:
     entries = [Entry(row["happened_at"], event_words(row["kind"]), row["actor"], row["detail"]) for row in events]
     for row in notifications:
+        count = len(row["page_ids"])
+        pages = f"of {count} pages" if count > 1 else ""
         tries = f"{row['attempts']} tries" if row["attempts"] > 1 else ""
-        said = "; ".join(part for part in (row["target"], tries, row["last_error"]) if part)
+        said = "; ".join(part for part in (row["target"], pages, tries, row["last_error"]) if part)
         entries.append(Entry(row["updated_at"], f"Notification {row['state']}", "", said))
     return tuple(sorted(entries, key=lambda entry: entry.at))

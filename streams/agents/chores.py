@@ -1,4 +1,4 @@
-"""What the respond stage does besides its topics: sends the outbox, starts and follows runs, makes reports.
+"""What the respond stage does besides its topics: delivers the outbox, starts and follows runs, makes reports.
 
 Each chore reads its work from the tables, so that a restart goes on where the killed process stood.
 """
@@ -9,85 +9,19 @@ import asyncio
 import logging
 import shutil
 import threading
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from dataclasses import asdict
-from datetime import timedelta
-from functools import partial
 from pathlib import Path
 
 from sinks.clickhouse import StoreUnavailable
-from sinks.notification import Delivered, Notification, after_attempt, is_due
 from sinks.recovery import Recovery
 from sinks.report import ReportFailed, make_report
+from streams.agents.delivery import deliver
 from streams.agents.respond import Surroundings, incident_of, write_incident
 from streams.agents.runs import SAMPLE, Runs
 from streams.core.incidents import timeline_event, with_report
-from streams.metrics import NOTIFICATIONS, OUTBOX
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 2.0
-
-
-async def deliver(around: Surroundings) -> None:
-    """Send what is due; a slow target does not hold up the others.
-
-    A store that answers and takes nothing, such as one with a full disk, must not make us repeat ourselves: what was
-    sent and could not be marked is marked first.
-    """
-    await asyncio.to_thread(_mark, around)
-    rows = await asyncio.to_thread(Recovery(around.store).pending_notifications)
-    pending = [Notification(**row) for row in rows]
-    OUTBOX.set(len(pending))
-    retry = timedelta(seconds=around.settings.notification.retry_seconds)
-    due = [row for row in pending if is_due(row, retry, around.clock()) and row.target in around.notifier.targets]
-    by_target: dict[str, list[Notification]] = {}
-    for row in due:
-        by_target.setdefault(row.target, []).append(row)
-    await asyncio.gather(*(_in_daemon_thread(partial(_send, around, rows)) for rows in by_target.values()))
-
-
-async def _in_daemon_thread(work: Callable[[], None]) -> None:
-    """Like `asyncio.to_thread`, but the process need not wait for it to end: a target may hang for half a minute.
-
-    What it was sending stays in the outbox and is sent again at the next start.
-    """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-
-    def settle(error: StoreUnavailable | None) -> None:
-        if not done.done():
-            done.set_result(None) if error is None else done.set_exception(error)
-
-    def run() -> None:
-        error: StoreUnavailable | None = None
-        try:
-            work()
-        except StoreUnavailable as unavailable:
-            error = unavailable
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(settle, error)
-
-    threading.Thread(target=run, name="notify", daemon=True).start()
-    await done
-
-
-def _send(around: Surroundings, rows: Iterable[Notification]) -> None:
-    for row in rows:
-        result = around.notifier.send(row.target, row.title, row.body, row.notification_id)
-        changed = after_attempt(row, result, around.clock())
-        NOTIFICATIONS.labels("delivered" if isinstance(result, Delivered) else "failed").inc()
-        if not isinstance(result, Delivered):
-            logger.warning("notification %s to %s failed: %s", row.notification_id, row.target, result.reason)
-        around.unmarked[row.notification_id] = changed
-        _mark(around)
-
-
-def _mark(around: Surroundings) -> None:
-    for name, row in list(around.unmarked.items()):
-        around.store.insert("notifications", [asdict(row)])
-        around.unmarked.pop(name, None)  # another target's thread may have marked it too, which is harmless
 
 
 class Reports:

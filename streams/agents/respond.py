@@ -15,13 +15,12 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 
 from sinks.clickhouse import Store
-from sinks.notification import Notification, Notifier, planned
+from sinks.notification import Notification, Notifier, Untold
 from sinks.recovery import Recovery
 from sinks.rows import dead_letter_row
 from streams.agents.ledger import Fate, Ledger
 from streams.agents.runs import OPEN_STATES, RunRecords
-from streams.agents.score import bounds_of
-from streams.core.decoding import Accepted, DeadLetter, decode
+from streams.core.decoding import Accepted, DeadLetter, bounds_of, decode
 from streams.core.incidents import (
     Decision,
     Event,
@@ -38,7 +37,6 @@ from streams.core.incidents import (
     retraining_decision,
     timeline_event,
 )
-from streams.core.wording import notification_text
 from streams.metrics import DEAD_LETTERS
 from streams.publisher import Publisher
 from streams.settings import Settings
@@ -75,7 +73,7 @@ class Surroundings:
         clock: the time.
         writing: held while an incident is read and written, since two agents and the chores do so.
         work: set when there is something to send or to start.
-        unmarked: notifications that were tried, as they are to be stored, by id.
+        unwritten: messages that were planned or tried, as they are to be stored, by id.
     """
 
     store: Store
@@ -87,7 +85,7 @@ class Surroundings:
     clock: Callable[[], datetime]
     writing: asyncio.Lock
     work: asyncio.Event
-    unmarked: dict[str, Notification] = field(default_factory=dict)
+    unwritten: dict[str, Notification] = field(default_factory=dict)
 
 
 class PageStage:
@@ -112,20 +110,15 @@ class PageStage:
             return
         for action in decision.actions:
             if isinstance(action, Notify):
-                self._plan_notifications(decision.incident, page)
+                self._put_into_outbox(decision.incident.incident_id, page)
             elif isinstance(action, Retrain):
                 self._plan_run(decision.incident)
         write_incident(self._around.store, decision.incident, decision.events)
 
-    def _plan_notifications(self, incident: Incident, page: Page) -> None:
-        title, body = notification_text(incident, page, self._around.public_url)
-        now = self._around.clock()
-        rows = [
-            asdict(planned(page.page_id, incident.incident_id, target, title, body, now))
-            for target in self._around.notifier.targets
-        ]
-        if rows:
-            self._around.store.insert("notifications", rows)
+    def _put_into_outbox(self, incident_id: str, page: Page) -> None:
+        now, text = self._around.clock(), page.model_dump_json()
+        rows = [Untold(target, page.page_id, incident_id, text, now) for target in self._around.notifier.targets]
+        self._around.store.insert("outbox", [asdict(row) for row in rows])
 
     def _plan_run(self, incident: Incident) -> None:
         now = self._around.clock()

@@ -122,8 +122,13 @@ class Runs:
         return Run(row["run_id"], row["incident_id"], row["application"], url, token)
 
     def _start(self, row: dict[str, Any]) -> None:
+        incident = self._recovery.incident(row["incident_id"])
+        if incident is None:  # it is written after its run, or when its page comes again
+            if self._clock() - row["created_at"] > self._limit:
+                self._fail(row, "its incident is not stored")
+            return
         try:
-            result = self._target.start(self._run(row), self._bundle(row))
+            result = self._target.start(self._run(row), self._bundle(row, incident))
         except BundleFailed as error:
             result = Refused(str(error))
         except OSError as error:  # the disk is full, say: planned it stays
@@ -152,10 +157,7 @@ class Runs:
             RunStatus(run_id=row["run_id"], state="failed", given_at=self._clock(), detail=reason[:2000])
         )
 
-    def _bundle(self, row: dict[str, Any]) -> Path:
-        incident = self._recovery.incident(row["incident_id"])
-        if incident is None:
-            raise BundleFailed("its incident is not stored")
+    def _bundle(self, row: dict[str, Any], incident: dict[str, Any]) -> Path:
         application = incident["application"]
         reference = [
             member

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,9 @@ RULE = "rule"
 
 MOST_LISTED = 5
 """Other streams and versions named in a notification; the rest is behind the link."""
+
+MOST_LINES = 10
+"""Pages beside the strongest that a notification says a line about; of the others it has the ids."""
 
 LEAST_SHOWN = 0.1
 """Evidence from which on another stream is said to have moved."""
@@ -42,10 +45,7 @@ _UNITS = {"ms": "ms", "usd": "USD", "seconds": "s"}
 
 def headline(page: Page) -> str:
     """What moved, as one sentence: "support-bot, region=eu: toxicity of prompts has risen"."""
-    if page.lane == FAIRNESS:
-        which = "higher" if page.effect.now > page.effect.before else "lower"
-        return f"{_line(page.application)}: {_named(page.stream)} is {which} for {_place(page.segment)} than for others"
-    where = f", {_place(page.segment)}" if page.segment else ""
+    where = f", {part}" if (part := _part(page)) else ""
     return f"{_line(page.application)}{where}: {_change(page)}"
 
 
@@ -54,19 +54,39 @@ def account(page: Page) -> str:
     return f"{headline(page)}; {WHO[page.attribution]}" if page.attribution else headline(page)
 
 
-def notification_text(incident: Incident, page: Page, public_url: str) -> tuple[str, str]:
-    """Title and body of the message about one page of an incident, as plain text.
+def notification_text(incident: Incident, pages: Sequence[Page], told: int, public_url: str) -> tuple[str, str]:
+    """Title and body of a message about pages of an incident, as plain text: the strongest whole, the others a line.
 
-    Its last lines, `page: ID` and `incident: ID`, are for receivers that recognise repeats.
+    Its last lines, a `page: ID` for each page and `incident: ID`, are for receivers that keep account.
 
     Args:
-        incident: the incident as it is with this page in it.
-        page: what is told.
+        incident: what the pages belong to.
+        pages: what is told, at least one.
+        told: pages of the incident that earlier messages told of.
         public_url: where the web pages are reached; empty leaves the links out.
     """
+    first, *others = sorted(pages, key=_strength)
+    title = headline(first) + (f", and {_more(len(others))}" if others else "")
+    facts = _facts(first, {page.stream for page in others})
+    if told:
+        short = f"{_line(incident.application)}: {_more(len(pages))} in incident {incident.incident_id[:8]}"
+        title = f"{short}: {_sentence(first)}{', …' if others else ''}"
+        facts.insert(0, ("Goes on", f"{incident.title}; {told} change{'s' if told > 1 else ''} told before"))
     address = f"{public_url.rstrip('/')}/incidents/{incident.incident_id}" if public_url else ""
     links = [("Incident", address), ("Report", f"{address}/report (ready a minute after the page)")] if address else []
-    facts = [
+    ids = [*(f"page: {_line(page.page_id)}" for page in (first, *others)), f"incident: {incident.incident_id}"]
+    sections = (_labelled(facts), _briefly(others), _labelled(links), ids)
+    return title, "\n\n".join("\n".join(lines) for lines in sections if lines)
+
+
+def _strength(page: Page) -> tuple[bool, float, str]:
+    """What to say first: what is about the whole application and not a part of it, then what has the most evidence."""
+    return bool(page.segment), -page.evidence, page.page_id
+
+
+def _facts(page: Page, told: Collection[str]) -> list[tuple[str, str]]:
+    """Everything about one page, in a message that tells of these streams too."""
+    return [
         ("What moved", f"{_line(page.stream)}, seen by the lane {_line(page.lane)}"),
         ("Who", WHO.get(page.attribution or "", "")),
         (
@@ -76,18 +96,43 @@ def notification_text(incident: Incident, page: Page, public_url: str) -> tuple[
         ("How big", _size(page.effect)),
         ("Traffic", "share unknown" if page.share is None else f"about {page.share:.0%} of it is affected"),
         ("Where", _where(page)),
-        ("Also moved", _others(page)),
+        ("Also moved", _others(page, told)),
         ("Versions", _versions(page)),
         ("Evidence", f"{page.evidence:.3g}, where 1 is a page"),
-        ("Group", _group(incident, page)),
-        *links,
     ]
-    body = [f"{label + ':':<12}{text}" for label, text in facts if text]
-    ids = [f"page: {_line(page.page_id)}", f"incident: {incident.incident_id}"]
-    return headline(page), "\n".join([*body, "", *ids])
+
+
+def _labelled(facts: Sequence[tuple[str, str]]) -> list[str]:
+    return [f"{label + ':':<12}{text}" for label, text in facts if text]
+
+
+def _briefly(pages: Sequence[Page]) -> list[str]:
+    """A line about each page, and how many there are beyond those that get one."""
+    if not pages:
+        return []
+    lines = [f"- {_sentence(page)}: {_figures(page.effect)}" for page in pages[:MOST_LINES]]
+    rest = [f"- and {len(pages) - MOST_LINES} more: see the incident"] if len(pages) > MOST_LINES else []
+    return ["Also, the strongest first:", *lines, *rest]
+
+
+def _more(count: int) -> str:
+    return f"{count} more change{'s' if count > 1 else ''}"
+
+
+def _sentence(page: Page) -> str:
+    """The headline without the application: "region=eu: toxicity of prompts has risen"."""
+    return f"{part}: {_change(page)}" if (part := _part(page)) else _change(page)
+
+
+def _part(page: Page) -> str:
+    """The part of the traffic that moved; nothing if all of it did, or if the change is about a group beside others."""
+    return "" if page.lane == FAIRNESS else _place(page.segment)
 
 
 def _change(page: Page) -> str:
+    if page.lane == FAIRNESS:
+        which = "higher" if page.effect.now > page.effect.before else "lower"
+        return f"{_named(page.stream)} is {which} for {_place(page.segment)} than for others"
     if page.stream in _CHANNELS:
         return _CHANNELS[page.stream]
     return f"{_named(page.stream)} has {_direction(page.effect)}"
@@ -116,8 +161,12 @@ def _size(effect: Effect) -> str:
     interval = (
         "" if effect.low is None or effect.high is None else f"95% interval {effect.low:.3g} to {effect.high:.3g}, "
     )
-    figures = f"{_line(effect.quantity)} {effect.before:.3g} → {effect.now:.3g} ({interval}{effect.units} units)"
+    figures = f"{_figures(effect)} ({interval}{effect.units} units)"
     return f"{figures}; {meaning}" if (meaning := _meaning(effect)) else figures
+
+
+def _figures(effect: Effect) -> str:
+    return f"{_line(effect.quantity)} {effect.before:.3g} → {effect.now:.3g}"
 
 
 def _meaning(effect: Effect) -> str:
@@ -150,11 +199,11 @@ def _where(page: Page) -> str:
     return only + ", ".join(named + _rest(len(carriers))) + still
 
 
-def _others(page: Page) -> str:
-    moved = [each for each in page.moved if each.evidence >= LEAST_SHOWN]
+def _others(page: Page, told: Collection[str]) -> str:
+    moved = [each for each in page.moved if each.evidence >= LEAST_SHOWN and each.stream not in told]
     strongest = sorted(moved, key=lambda each: (-each.evidence, each.stream))
     named = [f"{_line(each.stream)} (evidence {each.evidence:.2g})" for each in strongest[:MOST_LISTED]]
-    return ", ".join(named + _rest(len(strongest))) or "nothing else"
+    return ", ".join(named + _rest(len(strongest))) or ("" if told else "nothing else")
 
 
 def _versions(page: Page) -> str:
@@ -168,12 +217,6 @@ def _versions(page: Page) -> str:
 
 def _rest(count: int) -> list[str]:
     return [f"{count - MOST_LISTED} more"] if count > MOST_LISTED else []
-
-
-def _group(incident: Incident, page: Page) -> str:
-    """Which page of its incident it is; nothing for the one that opened it."""
-    place = incident.page_ids.index(page.page_id) if page.page_id in incident.page_ids else 0
-    return f"page {place + 1} of this incident" if place else ""
 
 
 def _utc(moment: datetime) -> str:

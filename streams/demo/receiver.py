@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Receiver:
-    """Listens on loopback; a context manager. `received` maps each notification's id to its title."""
+    """Listens on loopback; a context manager.
+
+    Attributes:
+        received: the title of each notification, by its id.
+        page_ids: of the pages that they tell of.
+    """
 
     def __init__(self) -> None:
         self.received: dict[str, str] = {}
-        received = self.received
+        self.page_ids: set[str] = set()
+        received, page_ids = self.received, self.page_ids
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 received[self.headers["X-Tocsin-Id"]] = body["title"]
+                page_ids.update(re.findall(r"^page: (\S+)$", body["message"], re.MULTILINE))
                 self.send_response(200)
                 self.end_headers()
 

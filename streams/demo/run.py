@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 import tocsin
+from sinks.recovery import UNDELIVERED
 from streams.demo.phases import APPLICATION, REFERENCE_UNITS, SPAN, Phase, phases
 from streams.demo.receiver import Receiver
 from streams.demo.system import System
@@ -104,11 +105,8 @@ class _Replay:
     def wait_for_runs(self) -> None:
         """Give the retraining jobs and the last notifications the time to end."""
         deadline = time.monotonic() + RUN_SECONDS
-        unfinished = (
-            "SELECT (SELECT count() FROM retraining_runs FINAL WHERE state IN ('planned', 'started', 'running'))"
-            " + (SELECT count() FROM notifications FINAL WHERE state = 'pending') AS n"
-        )
-        while self._system.sql(unfinished)[0]["n"] and time.monotonic() < deadline:
+        runs = "SELECT count() AS n FROM retraining_runs FINAL WHERE state IN ('planned', 'started', 'running')"
+        while any(self._system.sql(each)[0]["n"] for each in (runs, UNDELIVERED)) and time.monotonic() < deadline:
             time.sleep(0.5)
         self._system.settle()
 
@@ -130,6 +128,7 @@ class _Replay:
             "lost": self.published - sum(sums.values()),
             "pages": pages,
             "false_pages": sum(page["phase"] in ("reference", "baseline") for page in pages),
+            "pages_told": len(receiver.page_ids),
             "notifications": len(receiver.received),
             "retraining_runs": [{"status": run["state"]} for run in self.runs()],
             "events_per_second": round(self.published / self.replay_seconds, 1),
@@ -159,7 +158,7 @@ def _report(console: Console, summary: dict[str, Any], replay: _Replay, receiver
     console.print(
         f"Simulated: {SPAN.days} days of event time under a budget of 1 false page in 30 days. "
         f"{summary['published']} published, {summary['stored']} stored, {summary['lost']} lost; "
-        f"{summary['notifications']} notifications received.",
+        f"{summary['pages_told']} of {len(summary['pages'])} pages told, in {summary['notifications']} notifications.",
         soft_wrap=True,
     )
     for run in replay.runs():

@@ -14,9 +14,13 @@ import pytest
 from sinks.notification import (
     Delivered,
     Failed,
+    Notification,
     NotificationConfigurationError,
     Notifier,
+    Pauses,
+    Untold,
     after_attempt,
+    are_ripe,
     is_due,
     planned,
     target_name,
@@ -164,10 +168,18 @@ def test_a_target_that_left_the_settings_is_a_failure_to_try_again() -> None:
     assert Notifier([]).send("json#00", "t", "b", "n-1") == Failed("no such target is configured")
 
 
-def test_a_row_stays_pending_until_it_is_delivered() -> None:
-    row = planned("p1", "i1", "json#00", "t", "b", NOW)
-    assert row.notification_id == planned("p1", "i1", "json#00", "t", "b", NOW + timedelta(days=1)).notification_id
-    assert row.notification_id != planned("p1", "i1", "json#01", "t", "b", NOW).notification_id
+def message(*page_ids: str, target: str = "json#00", seconds: float = 0) -> Notification:
+    return planned("i1", target, page_ids, "t", "b", NOW + timedelta(seconds=seconds))
+
+
+def test_a_message_has_the_id_of_its_pages_and_its_target() -> None:
+    assert message("p1", "p2").notification_id == message("p2", "p1", seconds=9).notification_id
+    others = [message("p1"), message("p1", "p2", "p3"), message("p1", "p2", target="json#01")]
+    assert len({each.notification_id for each in [message("p1", "p2"), *others]}) == 4
+
+
+def test_a_message_stays_pending_until_it_is_delivered() -> None:
+    row = message("p1")
     failed = after_attempt(row, Failed("away"), NOW)
     assert (failed.state, failed.attempts, failed.last_error, failed.version) == ("pending", 1, "away", 2)
     sent = after_attempt(failed, Delivered(), NOW + timedelta(seconds=15))
@@ -175,10 +187,48 @@ def test_a_row_stays_pending_until_it_is_delivered() -> None:
 
 
 def test_a_first_try_is_due_at_once_and_another_after_the_pause() -> None:
-    pause = timedelta(seconds=15)
-    row = planned("p1", "i1", "json#00", "t", "b", NOW)
+    pause, row = timedelta(seconds=15), message("p1")
     failed = after_attempt(row, Failed("away"), NOW)
     assert is_due(row, pause, NOW)
     assert not is_due(failed, pause, NOW + timedelta(seconds=14))
     assert is_due(failed, pause, NOW + pause)
     assert not is_due(after_attempt(row, Delivered(), NOW), pause, NOW + timedelta(days=9))
+    assert is_due(failed, pause, NOW - timedelta(days=1)), "the clock was wrong when it failed, or is now"
+
+
+def ripe_at(second: float, added: list[float], *earlier: Notification) -> bool:
+    untold = [Untold("json#00", f"q{each}", "i1", "", NOW + timedelta(seconds=each)) for each in added]
+    pauses = Pauses(group=timedelta(seconds=10), follow_up=timedelta(seconds=900))
+    return are_ripe(untold, earlier, pauses, NOW + timedelta(seconds=second))
+
+
+def test_pages_gather_from_the_first_of_them_on() -> None:
+    assert not ripe_at(9, [0, 8])
+    assert ripe_at(10, [0, 8])
+
+
+def test_pages_that_join_later_gather_from_the_last_message_on_whichever_is_longer() -> None:
+    sent = after_attempt(message("p1"), Delivered(), NOW)
+    assert not ripe_at(899, [20], sent)
+    assert ripe_at(900, [20], sent)
+    assert not ripe_at(5_000, [4_995], sent), "also after a long silence"
+    assert ripe_at(5_005, [4_995], sent)
+
+
+def test_pages_wait_for_a_message_that_a_target_does_not_take() -> None:
+    failed = after_attempt(message("p1"), Failed("away"), NOW)
+    assert not ripe_at(90_000, [20], failed)
+
+
+def test_a_clock_that_was_a_day_ahead_holds_nothing_up() -> None:
+    assert ripe_at(0, [86_400], after_attempt(message("p1", seconds=86_000), Delivered(), NOW + timedelta(days=1)))
+
+
+@pytest.mark.parametrize(("option", "requests"), [("", 2), ("?overflow=upstream", 1)])
+def test_what_is_too_long_for_a_service_goes_out_in_parts(receiver: Receiver, option: str, requests: int) -> None:
+    notifier = Notifier([f"mmost://{receiver.address}/abcdefgh{option}"])
+    ids = [f"page: {number:0>36}" for number in range(100)]
+    assert notifier.send(notifier.targets[0], "t", "\n".join(ids), "n-1") == Delivered()
+    texts = [json.loads(body)["text"] for _, body in receiver.got]
+    assert len(texts) == requests
+    assert all(each in "".join(texts) for each in ids)

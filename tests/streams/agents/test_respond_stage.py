@@ -5,27 +5,27 @@ from __future__ import annotations
 import asyncio
 import sys
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 
-from sinks.clickhouse import Store, StoreUnavailable
-from sinks.notification import Notifier
+from sinks.clickhouse import Store
 from sinks.retraining import Options, build_target
-from streams.agents.chores import deliver
+from streams.agents.delivery import deliver
 from streams.agents.respond import Surroundings, respond_handlers
-from streams.agents.runs import RunRecords, Runs
+from streams.agents.runs import Runs
 from streams.publisher import Publisher
-from streams.settings import Settings
 from streams.worker import Record
 from tests.receiver import Receiver
 from tests.streams.agents.conftest import Topic
 from tests.streams.agents.cut import Cut, CutPublisher, CutStore, Killed
+from tests.streams.agents.paging import URL, page, surroundings
 from tocsin.contracts import now
 from tocsin.messages import (
     COMMANDS,
@@ -33,8 +33,6 @@ from tocsin.messages import (
     SIGNALS,
     SIGNALS_MESSAGE,
     Acknowledge,
-    Effect,
-    Page,
     Promote,
     PromoteReference,
     Propose,
@@ -43,36 +41,14 @@ from tocsin.messages import (
     RunStatus,
 )
 
-URL = "http://127.0.0.1:1"
 SECRET = b"a secret of thirty-two bytes....."
 JOB = "import os, pathlib; pathlib.Path('seen').write_text(os.environ['TOCSIN_BUNDLE'])"
 
 
-def page(application: str, stream: str = "prompt") -> Page:
-    moment = now()
-    return Page(
-        page_id=str(uuid.uuid4()),
-        application=application,
-        stream=stream,
-        lane="novelty",
-        reference_id="r",
-        position=10,
-        interaction_id="i",
-        occurred_at=moment,
-        began_at=moment - timedelta(hours=1),
-        units_since_beginning=5,
-        evidence=1.2,
-        threshold=1e-5,
-        effect=Effect(quantity="share of strange units", before=0.05, now=0.4, units=20),
-        configuration="c",
-    )
-
-
 def _around(store: Store, publisher: Publisher, urls: list[str]) -> Surroundings:
     retraining = {"target": "command", "command": [sys.executable, "-c", JOB], "cooldown_hours": 1}
-    settings = Settings.model_validate({"retraining": retraining, "notification": {"retry_seconds": 0.01}})
-    records = RunRecords(store)
-    return Surroundings(store, publisher, Notifier(urls), records, settings, URL, now, asyncio.Lock(), asyncio.Event())
+    at_once = {"retry_seconds": 0.01, "group_seconds": 0, "follow_up_seconds": 0}
+    return surroundings(store, publisher, urls, {"retraining": retraining, "notification": at_once})
 
 
 def respond(
@@ -123,37 +99,6 @@ def test_a_page_reaches_its_people_once_though_it_comes_twice(store: Store, boot
     assert f"/incidents/{incident['incident_id']}" in sent[0]["body"]
 
 
-class FullDisk(Store):
-    """A store that answers, and takes no notification while its disk is full."""
-
-    full = False
-
-    def insert(self, table: str, rows: Sequence[Mapping[str, object]], token: str = "") -> None:
-        if self.full and table == "notifications":
-            raise StoreUnavailable("NOT_ENOUGH_SPACE")
-        super().insert(table, rows, token)
-
-
-def test_people_are_told_once_while_the_store_takes_nothing(
-    store_path: Path, store: Store, bootstrap: str, tmp_path: Path
-) -> None:
-    full = FullDisk.embedded(store_path, store._database)
-
-    async def steps(handlers: dict[str, Any], around: Surroundings, _: Runs) -> None:
-        await handlers[PAGES]([Topic(PAGES).record(page("shop"))])
-        full.full = True
-        for _ in range(3):
-            with pytest.raises(StoreUnavailable):
-                await deliver(around)
-        full.full = False
-        await deliver(around)
-
-    with Receiver() as receiver:
-        respond(full, bootstrap, tmp_path, steps, [receiver.url])
-    assert list(receiver.ids.values()) == [1]
-    assert [row["state"] for row in store.query("SELECT state FROM notifications FINAL")] == ["sent"]
-
-
 def test_wherever_the_stage_is_killed_people_are_told_and_runs_are_planned_once(
     store: Store, bootstrap: str, tmp_path: Path
 ) -> None:
@@ -171,10 +116,10 @@ def test_wherever_the_stage_is_killed_people_are_told_and_runs_are_planned_once(
             with pytest.raises(Killed) if name else nullcontext():
                 asyncio.run(step())
 
-    deliver_until_done(PAGES, records, ["notifications", "retraining_runs", "incident_events", "incidents", "ledger"])
+    deliver_until_done(PAGES, records, ["outbox", "retraining_runs", "incident_events", "incidents", "ledger"])
     (incident,) = store.query("SELECT incident_id, state FROM incidents FINAL")
     (run,) = store.query("SELECT run_id FROM retraining_runs FINAL")
-    assert len(store.query("SELECT notification_id FROM notifications FINAL")) == 1
+    assert [row["incident_id"] for row in store.query("SELECT * FROM outbox FINAL")] == [incident["incident_id"]]
     succeeded = RunStatus(run_id=run["run_id"], state="succeeded", given_at=now())
     resolved = Resolve(incident_id=incident["incident_id"], actor="a", given_at=now())
     deliver_until_done(COMMANDS, [given.record(succeeded)], [SIGNALS, "retraining_runs", "incident_events", "ledger"])
@@ -251,6 +196,21 @@ def test_an_incident_starts_one_run_whose_report_proposes_a_reference(
     assert {file.name for file in bundle.iterdir()} >= {"manifest.json", "reference.jsonl", "drifted.parquet"}
     proposals = [each for each in answers(bootstrap, application) if isinstance(each, Propose)]
     assert {(each.run_id, each.model_version) for each in proposals} == {(run["run_id"], "7")}
+
+
+def test_a_run_waits_for_the_incident_that_is_stored_after_it(store: Store, bootstrap: str, tmp_path: Path) -> None:
+    async def steps(handlers: dict[str, Any], around: Surroundings, runs: Runs) -> None:
+        record = Topic(PAGES).record(page("shop"))
+        cut = replace(around, store=cast(Store, CutStore(store, Cut("incidents"))))
+        with pytest.raises(Killed):
+            await respond_handlers(cut)[PAGES]([record])
+        await asyncio.to_thread(runs.advance)
+        assert [row["state"] for row in store.query("SELECT state FROM retraining_runs FINAL")] == ["planned"]
+        await handlers[PAGES]([record])
+        await asyncio.to_thread(runs.advance)
+
+    respond(store, bootstrap, tmp_path, steps, [])
+    assert [row["state"] for row in store.query("SELECT state FROM retraining_runs FINAL")] == ["started"]
 
 
 def test_a_job_that_ends_without_a_word_has_failed(store: Store, bootstrap: str, tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def test_the_notification_answers_what_a_person_asks_at_night() -> None:
         moved=[Moved(stream="response", evidence=0.6), Moved(stream="language", evidence=0.9)],
         versions=[VersionShift(field="model.version", value="2", share_before=0, share_now=1)],
     )
-    title, body = notification_text(opened(), paged, "https://tocsin.example/")
+    title, body = notification_text(opened(), [paged], 0, "https://tocsin.example/")
     assert title == "support-bot: what people ask has changed (prompt embeddings)"
     for fact in (
         "about 2025-03-01 11:30 UTC; paged 2025-03-01 12:00 UTC, 64 units later",
@@ -189,9 +189,48 @@ def test_the_notification_answers_what_a_person_asks_at_night() -> None:
     assert body.splitlines()[-2:] == ["page: p1", f"incident: {opened().incident_id}"]
 
 
+def test_a_message_says_the_strongest_whole_and_a_line_about_the_others_and_lists_every_id() -> None:
+    rose = Effect(quantity="mean", before=0.1, now=0.4, units=64)
+    pages = [
+        page("p1", segment="attribute region=eu", evidence=9),
+        page("p2", stream="response"),
+        page("p3", stream="prompt.toxicity", evidence=3, effect=rose, moved=[Moved(stream="response", evidence=0.9)]),
+    ]
+    title, body = notification_text(opened(), pages, 0, "https://tocsin.example")
+    assert title == "support-bot: toxicity of prompts has risen, and 2 more changes"
+    assert "Also moved" not in body, "what is told anyway"
+    listed = [line for line in body.splitlines() if line.startswith("- ")]
+    assert listed == [
+        "- what the model answers has changed (response embeddings): distance 0.1 → 0.4",
+        "- region=eu: what people ask has changed (prompt embeddings): distance 0.1 → 0.4",
+    ]
+    assert body.splitlines()[-4:] == ["page: p3", "page: p2", "page: p1", f"incident: {opened().incident_id}"]
+    assert notification_text(opened(), pages[::-1], 0, "https://tocsin.example") == (title, body)
+
+
+def test_a_message_that_follows_says_which_incident_goes_on() -> None:
+    title, body = notification_text(opened(), [page("p2", stream="response")], 4, "")
+    short = opened().incident_id[:8]
+    assert title == f"support-bot: 1 more change in incident {short}: what the model answers has changed " + (
+        "(response embeddings)"
+    )
+    assert body.startswith(f"Goes on:    {opened().title}; 4 changes told before\nWhat moved: response, ")
+    several = notification_text(opened(), [page("p2"), page("p3")], 1, "")
+    assert several[0].startswith(f"support-bot: 2 more changes in incident {short}: ")
+    assert "; 1 change told before" in several[1]
+
+
+def test_a_message_about_very_many_pages_stays_short_and_has_every_id() -> None:
+    pages = [page(f"p{number}", stream="s" * 100) for number in range(100)]
+    _, body = notification_text(opened(), pages, 0, "https://tocsin.example")
+    assert "- and 89 more: see the incident" in body
+    assert sum(line.startswith("page: ") for line in body.splitlines()) == 100
+    assert len(body) < 10_000
+
+
 def line(label: str, **fields: object) -> str:
     """What a notification says under a label; nothing if it has no such line."""
-    _, body = notification_text(opened(), page(**fields), "")  # type: ignore[arg-type]
+    _, body = notification_text(opened(), [page(**fields)], 0, "")  # type: ignore[arg-type]
     return next((text.partition(":")[2].strip() for text in body.splitlines() if text.startswith(label)), "")
 
 
@@ -253,7 +292,7 @@ def test_signals_are_named_by_what_they_measure_and_where_they_went() -> None:
 
 def test_a_name_with_line_breaks_cannot_forge_an_id_line() -> None:
     shift = VersionShift(field="tenant", value="x\npage: forged", share_before=0, share_now=1)
-    _, body = notification_text(opened(), page(versions=[shift]), "")
+    _, body = notification_text(opened(), [page(versions=[shift])], 0, "")
     assert [line for line in body.splitlines() if line.startswith("page:")] == ["page: p1"]
     assert "http" not in body
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Literal
@@ -19,11 +18,12 @@ from starlette.routing import Route
 from sinks.clickhouse import Store, StoreError, StoreRejected
 from sinks.queries import Queries
 from streams.access import Denied, check_host, check_key
-from streams.agents.score import bounds_of
 from streams.audit import as_json, audit
+from streams.core.decoding import bounds_of
 from streams.deadletters import EVER, PAGE, START, Order, Selection, Send, latest, page, replay
 from streams.engines import Engines
 from streams.gateway.publisher import BrokerAway, MessageRejected
+from streams.plain import plain
 from streams.settings import Scope, Settings
 from streams.sql import TABLES, SqlRefused, checked
 from streams.topics import TopicError
@@ -141,23 +141,6 @@ def sql_rows(store: Store, sql: str, *, raw: bool = True) -> list[dict[str, Any]
     """The rows of one allowed SELECT, as plain JSON; without `raw`, not of `RAW_TABLES`."""
     statement = checked(sql, TABLES if raw else TABLES - RAW_TABLES)
     return [plain(row) for row in store.query(statement)]
-
-
-def plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row as JSON can say it."""
-    return {name: _plain(value) for name, value in row.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)  # JSON has no word for it
-    if isinstance(value, str | int | float | bool | list | dict | None):
-        return value
-    return str(value)
 
 
 def _problem(status: int, message: str) -> Response:

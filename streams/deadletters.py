@@ -12,15 +12,17 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from sinks.clickhouse import Store
 from sinks.queries import Queries
 from sinks.rows import original_bytes
-from streams.core.decoding import Bounds, DeadLetter, decode_feedback, decode_interaction
+from streams.core.decoding import Accepted, Bounds, DeadLetter, Origin, decode_feedback, decode_interaction
 from tocsin.contracts import Feedback, Interaction, now
 from tocsin.messages import FEEDBACK, INTERACTIONS, Source
 from tocsin.transports import Message, message_of
+
+if TYPE_CHECKING:  # the command line shows letters without a store of its own
+    from sinks.clickhouse import Store
 
 Row = dict[str, Any]
 Send = Callable[[Sequence[Message]], Awaitable[list[Source]]]
@@ -142,21 +144,15 @@ def prepared(letter: Row, raw: bytes, bounds: Bounds) -> Message | DeadLetter:
     Without that, each try would make another one, and a repeat would not be known for one.
     """
     whole = replace(bounds, text_characters=sys.maxsize)  # it is cut when it is read
-    said: Interaction | Feedback
+    origin = Origin(letter["topic"], letter["partition"], letter["offset"], letter["received_at"])
+    decoded: Accepted[Interaction] | Accepted[Feedback] | DeadLetter
     if letter["topic"] == INTERACTIONS:
-        interaction = decode_interaction(raw, now(), whole)
-        if isinstance(interaction, DeadLetter):
-            return interaction
-        said, own = interaction.value, ("interaction_id", "occurred_at")
+        decoded = decode_interaction(raw, now(), whole, origin)
     elif letter["topic"] == FEEDBACK:
-        feedback = decode_feedback(raw, now(), whole)
-        if isinstance(feedback, DeadLetter):
-            return feedback
-        said, own = feedback.value, ("feedback_id", "given_at")
+        decoded = decode_feedback(raw, now(), whole, origin)
     else:
         return DeadLetter("rejected", "no service has written this topic; it cannot be replayed")
-    values = dict(zip(own, (letter["letter_id"], letter["received_at"]), strict=True))
-    return message_of(said.model_copy(update={k: v for k, v in values.items() if k not in said.model_fields_set}))
+    return decoded if isinstance(decoded, DeadLetter) else message_of(decoded.value)
 
 
 def _mark(letter: Row, place: Source, order: Order) -> Row:

@@ -12,7 +12,7 @@ from detectors.encoder import EncoderError
 from sinks.clickhouse import StoreError
 from sinks.notification import NotificationConfigurationError, Notifier
 from streams.engines import EngineError, open_engines
-from streams.engines.ownership import is_owned
+from streams.ownership import is_owned
 from streams.scoring import open_scorer
 from streams.settings import Settings
 from streams.topics import TopicError

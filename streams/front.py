@@ -26,20 +26,24 @@ from streams.gateway import create_gateway
 from streams.gateway.publisher import BrokerAway, MessageRejected
 from streams.secret import installation_secret
 from streams.settings import Settings
+from streams.topics import ensure_topics
 from tocsin.messages import COMMANDS, Command, PromoteReference
 from tocsin.transports import Message, encoded
 
 STOP_SECONDS = 2
+PREPARE_SECONDS = 3.0
 
 
 def create_front(settings: Settings, engines: Engines, public_url: str) -> Starlette:
     """Everything that answers HTTP."""
     secret = installation_secret(settings)
+    broker = settings.broker.model_copy(update={"bootstrap": engines.bootstrap})
     gateway = create_gateway(
         settings,
         engines.bootstrap,
         verify_run=lambda run_id, token: verify_callback(secret, run_id, token),
         registry=REGISTRY,
+        prepare=lambda: ensure_topics(broker, PREPARE_SECONDS, settings.limits.message_bytes),
     )
     csrf, latest = Csrf(), LatestAudit(engines.store, engines.bootstrap)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from streams.engines.ownership import EngineError
+from streams.ownership import EngineError
 
 
 def listen(host: str, port: int, section: str = "gateway") -> socket.socket:

@@ -8,21 +8,20 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
 
-from sinks.queries import Queries
 from streams import deadletters
-from streams.agents.score import bounds_of
-from streams.audit import as_json, audit
-from streams.control import plain, sql_rows
+from streams.core.decoding import bounds_of
 from streams.deadletters import Order, Replayed, Selection
-from streams.engines import EngineError, Engines, open_engines
-from streams.gateway.publisher import BrokerAway, MessageRejected, Publisher
-from streams.service import where_it_runs
+from streams.ownership import EngineError, where_it_runs
+from streams.plain import plain
 from streams.settings import Settings
-from streams.sql import SqlRefused, checked
+
+if TYPE_CHECKING:  # most commands ask a system that runs, and need no engines: those are imported where they are opened
+    from streams.engines import Engines
+    from streams.gateway.publisher import Publisher
 
 TIMEOUT_SECONDS = 60
 Row = dict[str, Any]
@@ -33,6 +32,9 @@ def audit_now(settings: Settings) -> dict[str, Any]:
     url = where_it_runs(settings.data_directory)
     if url is not None:
         return dict(_ask("GET", f"{url}/v1/audit"))
+    from streams.audit import as_json, audit
+    from streams.engines import open_engines
+
     with open_engines(settings) as engines:
         return as_json(audit(engines.store, engines.bootstrap))
 
@@ -43,10 +45,15 @@ def run_sql(settings: Settings, query: str) -> list[dict[str, Any]]:
     Raises:
         SqlRefused: the statement is not allowed.
     """
+    from streams.sql import checked
+
     checked(query)
     url = where_it_runs(settings.data_directory)
     if url is not None:
         return list(_ask("POST", f"{url}/v1/sql", content=query))
+    from streams.control import sql_rows
+    from streams.engines import open_engines
+
     with open_engines(settings) as engines:
         return sql_rows(engines.store, query)
 
@@ -57,6 +64,9 @@ def read_reports(settings: Settings, names: Sequence[str], application: str) -> 
     if url is not None:
         asked = ({"name": name, "application": application} for name in names)
         return {each["name"]: list(_ask("POST", f"{url}/v1/reports", json=each)) for each in asked}
+    from sinks.queries import Queries
+    from streams.engines import open_engines
+
     with open_engines(settings) as engines:
         queries = Queries(engines.store)
         return {name: [plain(row) for row in queries.read(name, application=application)] for name in names}
@@ -85,6 +95,9 @@ def dead_letters(settings: Settings) -> Iterator[DeadLetters]:
     if url is not None:
         yield _Remote(f"{url}/v1/dead-letters")
         return
+    from streams.engines import open_engines
+    from streams.gateway.publisher import Publisher
+
     with open_engines(settings) as engines, asyncio.Runner() as runner:
         publisher = Publisher(
             engines.bootstrap,
@@ -126,6 +139,8 @@ class _Local:
         return deadletters.page(self._store, selection)
 
     def replay(self, order: Order) -> Replayed:
+        from streams.gateway.publisher import BrokerAway, MessageRejected
+
         try:
             return self._runner.run(self._replay(order))
         except (BrokerAway, MessageRejected) as error:
@@ -152,6 +167,8 @@ def _ask(method: str, url: str, **body: Any) -> Any:
     except httpx.HTTPError as error:
         raise EngineError(f"the system at {url} does not answer: {type(error).__name__}") from None
     if answer.status_code == httpx.codes.BAD_REQUEST:
+        from streams.sql import SqlRefused
+
         raise SqlRefused(answer.json()["error"]["message"])
     if answer.is_error:
         said = _problem(answer)

@@ -9,17 +9,28 @@ from contextlib import contextmanager
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError, for_code
 
-from streams.settings import Broker
+from streams.settings import Broker, Limits
 from tocsin.messages import TOPICS
 
 TOPIC_ALREADY_EXISTS = 36
 UNKNOWN_TOPIC = 3
+SIZE = "max.message.bytes"
+ROOMY_BYTES = 8_388_608
+"""More than what is accepted, so that what is too large becomes a dead letter and is not lost at its producer."""
+
+ENVELOPE_BYTES = 4_096
+"""What the key, the headers and the batch around a message may add to it."""
 
 
 class TopicError(Exception):
     """The broker cannot be reached, or its topics cannot be used as configured; one line. The process stops."""
+
+
+class BrokerMissing(TopicError):
+    """No broker answered in time: try again later."""
 
 
 @contextmanager
@@ -33,7 +44,7 @@ def _client(kind: type[Any], bootstrap: str, timeout: float, **options: object) 
             **options,
         )
     except KafkaError:
-        raise TopicError(f"no Kafka broker answers at {bootstrap} within {timeout:g} s") from None
+        raise BrokerMissing(f"no Kafka broker answers at {bootstrap} within {timeout:g} s") from None
     try:
         yield client
     except KafkaError as error:
@@ -42,32 +53,41 @@ def _client(kind: type[Any], bootstrap: str, timeout: float, **options: object) 
         client.close()
 
 
-def ensure_topics(broker: Broker, timeout: float = 30.0) -> None:
+def ensure_topics(broker: Broker, timeout: float = 30.0, message_bytes: int = Limits().message_bytes) -> None:
     """Create the topics that are missing and check the others; harmless when several workers do it at once.
 
     Args:
         broker: `bootstrap` must be set, to the embedded broker's address if that is used.
         timeout: seconds to wait for a broker.
+        message_bytes: size of the largest message that is accepted.
 
     Raises:
-        TopicError: no broker, not allowed, or a topic has fewer partitions or copies than configured.
+        BrokerMissing: no broker answers.
+        TopicError: not allowed, or a topic has fewer partitions or copies, or takes smaller messages, than configured.
     """
     with _client(KafkaAdminClient, broker.bootstrap, timeout) as admin:
         described = {topic["name"]: topic for topic in admin.describe_topics(list(TOPICS))}
         missing = [name for name in TOPICS if described.get(name, {}).get("error_code") == UNKNOWN_TOPIC]
         if missing:
-            _create(admin, missing, broker)
+            _create(admin, missing, broker, message_bytes + ENVELOPE_BYTES)
             admin.wait_for_topics(missing, timeout_ms=int(timeout * 1000))
             described = {topic["name"]: topic for topic in admin.describe_topics(list(TOPICS))}
+        sizes = _sizes(admin)
     for name in TOPICS:
         _check(described[name], broker)
+        _check_size(name, sizes.get(name), message_bytes + ENVELOPE_BYTES)
 
 
-def _create(admin: KafkaAdminClient, names: list[str], broker: Broker) -> None:
-    wanted: dict[str, Any] = {"num_partitions": broker.partitions, "replication_factor": broker.replication_factor}
+def _create(admin: KafkaAdminClient, names: list[str], broker: Broker, least_bytes: int) -> None:
+    configs = {SIZE: str(max(ROOMY_BYTES, least_bytes))}
     if broker.replication_factor > 1:
         # acknowledged then means: on half of the copies at least, so on two of three
-        wanted["configs"] = {"min.insync.replicas": str((broker.replication_factor + 1) // 2)}
+        configs["min.insync.replicas"] = str((broker.replication_factor + 1) // 2)
+    wanted = {
+        "num_partitions": broker.partitions,
+        "replication_factor": broker.replication_factor,
+        "configs": configs,
+    }
     answer = admin.create_topics(dict.fromkeys(names, wanted), raise_errors=False)
     for topic in answer["topics"]:
         if topic["error_code"] not in (0, TOPIC_ALREADY_EXISTS):
@@ -89,6 +109,22 @@ def _check(topic: dict[str, Any], broker: Broker) -> None:
         raise TopicError(
             f"topic {topic['name']} has {copies} copies, broker.replication_factor asks for "
             f"{broker.replication_factor}: reassign its partitions, or lower the setting"
+        )
+
+
+def _sizes(admin: KafkaAdminClient) -> dict[str, int]:
+    """The largest message of each topic; nothing for one where the broker does not say."""
+    asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in TOPICS]  # the embedded broker takes no filter
+    found = admin.describe_configs(asked, config_filter="all")["topic"]
+    return {name: int(values[SIZE]["value"]) for name, values in found.items() if SIZE in values}
+
+
+def _check_size(name: str, taken: int | None, wanted: int) -> None:
+    if taken is not None and taken < wanted:
+        raise TopicError(
+            f"topic {name} takes messages of up to {taken} bytes, limits.message_bytes asks for {wanted}: "
+            f"kafka-configs.sh --alter --entity-type topics --entity-name {name} --add-config {SIZE}={wanted}, "
+            "or lower the setting"
         )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
-import subprocess
 import sys
-import time
+from asyncio.subprocess import DEVNULL
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -16,9 +16,12 @@ import pytest
 import typer.core
 import typer.main
 import yaml
-from kafka import KafkaConsumer
 
 from streams.cli import app
+from streams.engines.broker import free_port
+from streams.front import Front
+from streams.health import create_health
+from streams.listening import listen
 from streams.pipeline import ROLES
 from streams.settings import Settings, load
 
@@ -124,26 +127,24 @@ def test_the_servers_own_logs_end_by_themselves() -> None:
 
 
 @pytest.mark.parametrize("name", ROLES)
-def test_the_health_of_a_worker_is_that_of_its_group(name: str) -> None:
+def test_the_health_of_a_worker_is_what_it_says_of_its_stage(name: str) -> None:
+    port = OURS[name]["environment"]["TOCSIN_WORKER__PORT"]
     _, *command = OURS[name]["healthcheck"]["test"]
-    assert command == ["python", "deploy/worker_health.py", f"tocsin-{name}"]
+    assert f"http://127.0.0.1:{port}/readyz" in command[-1]
+    free = free_port()
+    question = command[-1].replace(port, str(free))
 
+    async def health(stages: list[asyncio.Task[None]]) -> int:
+        with listen("127.0.0.1", free, "worker") as listening:
+            async with Front(create_health(Settings(), stages), listening):
+                process = await asyncio.create_subprocess_exec(sys.executable, "-c", question, stderr=DEVNULL)
+                return await process.wait()
 
-@pytest.mark.integration
-def test_a_worker_is_healthy_while_its_group_has_a_member(kafka: str) -> None:
-    def health() -> int:
-        environment = {**os.environ, "TOCSIN_BROKER__BOOTSTRAP": kafka}
-        check = [sys.executable, str(ROOT / "deploy/worker_health.py"), "tocsin-health"]
-        return subprocess.run(check, env=environment, capture_output=True, timeout=60).returncode
+    async def while_it_runs_and_after() -> tuple[int, int]:
+        stage = asyncio.create_task(asyncio.sleep(60), name=name)
+        runs = await health([stage])
+        stage.cancel()
+        await asyncio.wait([stage])
+        return runs, await health([stage])
 
-    assert health() == 1
-    consumer = KafkaConsumer(bootstrap_servers=kafka, group_id="tocsin-health")
-    consumer.subscribe(["tocsin-health-topic"])
-    try:
-        deadline = time.monotonic() + 30
-        while (found := health()) and time.monotonic() < deadline:
-            consumer.poll(timeout_ms=200)
-        assert found == 0
-    finally:
-        consumer.close()
-    assert health() == 1
+    assert asyncio.run(while_it_runs_and_after()) == (0, 1)

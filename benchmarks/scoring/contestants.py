@@ -17,8 +17,8 @@ from detectors.encoder.onnx_backend import open_model
 from detectors.encoder.weights import find_weights
 from detectors.scoring import Scorer
 from sinks.rows import interaction_row
-from streams.agents.score import bounds_of, scored_message
-from streams.core.decoding import Accepted, decode_interaction
+from streams.agents.score import scored_json
+from streams.core.decoding import Accepted, bounds_of, decode_interaction
 from streams.settings import Limits
 from tocsin.contracts import Interaction, now
 from tocsin.messages import Source
@@ -94,7 +94,7 @@ def stage(cache: Path, backend: Backend, interactions: Sequence[Interaction]) ->
                     heads=scores.heads,
                     retention_days=limits.retention_days,
                 )
-                scored_message(each, source, scores).model_dump_json()
+                scored_json(each, source, scores)
 
     return run
 

@@ -7,14 +7,16 @@ are not written twice, signals are (the watch stage keeps a mark for each source
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from heapq import merge
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from detectors.scoring import Scores
@@ -22,27 +24,16 @@ from sinks.clickhouse import Store, StoreRejected
 from sinks.recovery import Recovery
 from sinks.rows import dead_letter_row, feedback_row, interaction_row, token_of
 from streams.agents.ledger import Fate, Ledger
-from streams.core.decoding import Accepted, Bounds, DeadLetter, decode_feedback, decode_interaction
+from streams.core.decoding import CONFLICT, Accepted, DeadLetter, bounds_of, decode_feedback, decode_interaction
 from streams.metrics import DEAD_LETTERS, DUPLICATES, SCORING_SECONDS, STORED
 from streams.publisher import Publisher
 from streams.scoring import Scoring
-from streams.settings import Limits, Settings
+from streams.settings import Settings
 from streams.worker import Record
-from tocsin.contracts import Interaction
-from tocsin.messages import FEEDBACK, INTERACTIONS, SIGNALS, Scored, Source, pack_vector
+from tocsin.contracts import SCHEMA_VERSION, Interaction
+from tocsin.messages import FEEDBACK, INTERACTIONS, SIGNALS, Source, pack_vector
 
-CONFLICT = "id_conflict"
 MOST_DAYS = 60_000  # of history; a row counts its days in 16 bits
-
-
-def bounds_of(limits: Limits) -> Bounds:
-    """The configured limits, as the decoder wants them."""
-    return Bounds(
-        message_bytes=limits.message_bytes,
-        text_characters=limits.text_characters,
-        future=timedelta(seconds=limits.future_seconds),
-        age=timedelta(days=limits.retention_days),
-    )
 
 
 @dataclass(frozen=True)
@@ -50,13 +41,10 @@ class _Taken:
     """An interaction to be scored; `row` says whether it has no row yet."""
 
     record: Record
+    source: Source
     interaction: Interaction
     flags: tuple[str, ...]
     row: bool
-
-    @property
-    def source(self) -> Source:
-        return Source(topic=self.record.topic, partition=self.record.partition, offset=self.record.offset)
 
 
 class ScoreStage:
@@ -76,7 +64,7 @@ class ScoreStage:
         taken, dead, fates = await asyncio.to_thread(self._sort, records)
         scores = await self._score([each.interaction for each in taken])
         signals = await asyncio.to_thread(self._store_batch, taken, scores, dead, fates)
-        await self._publisher.publish(SIGNALS, [(each.application, each) for each in in_order_of_time(signals)])
+        await self._publisher.publish(SIGNALS, [(each.application, each.value) for each in in_order_of_time(signals)])
         _count(fates)
 
     def _store_batch(
@@ -85,12 +73,17 @@ class ScoreStage:
         scores: Sequence[Scores],
         dead: list[dict[str, Any]],
         fates: Sequence[tuple[Record, Fate]],
-    ) -> list[Scored]:
+    ) -> list[Outgoing]:
         """Rows, dead letters, ledger; returns what is to be published."""
         rejected = self._insert(taken, scores, dead)
         self._ledger.close([(record, rejected.get(record, fate)) for record, fate in fates])
         return [
-            scored_message(each.interaction, each.source, score, each.flags)
+            Outgoing(
+                each.source.partition,
+                each.interaction.occurred_at,
+                each.interaction.application,
+                scored_json(each.interaction, each.source, score, each.flags),
+            )
             for each, score in zip(taken, scores, strict=True)
             if each.record not in rejected
         ]
@@ -98,7 +91,7 @@ class ScoreStage:
     def _sort(self, records: list[Record]) -> tuple[list[_Taken], list[dict[str, Any]], list[tuple[Record, Fate]]]:
         """What is to be scored, the rows of dead letters, and what became of each record."""
         now = self._clock()
-        read = [(record, decode_interaction(record.value, now, self._bounds)) for record in records]
+        read = [(record, decode_interaction(record.value, now, self._bounds, record)) for record in records]
         known = self._known([result.value for _, result in read if isinstance(result, Accepted)])
         taken: list[_Taken] = []
         dead: list[dict[str, Any]] = []
@@ -114,9 +107,10 @@ class ScoreStage:
             if places.get(hour, own) != own:
                 fates.append((record, "duplicate"))
                 continue
-            if set(places) - {hour}:
-                flags = (*flags, CONFLICT)  # the same id at another time: both are kept
-            taken.append(_Taken(record, interaction, flags, row=hour not in places))
+            others = [place for other, place in places.items() if other != hour]
+            if any(place[0] != own[0] or place[1] < own[1] for place in others):
+                flags = (*flags, CONFLICT)  # the same id at another time: both are kept, and the first one is the unit
+            taken.append(_Taken(record, source_of(record), interaction, flags, row=hour not in places))
             places[hour] = own
             fates.append((record, "stored"))
         return taken, dead, fates
@@ -182,30 +176,42 @@ class ScoreStage:
 
     def _dead_letter(self, record: Record, letter: DeadLetter) -> dict[str, Any]:
         DEAD_LETTERS.labels(record.topic, letter.reason).inc()
-        source = Source(topic=record.topic, partition=record.partition, offset=record.offset)
         return dead_letter_row(
-            source, record.at, letter.reason, letter.detail, record.value, self._limits.dead_letter_days
+            source_of(record), record.at, letter.reason, letter.detail, record.value, self._limits.dead_letter_days
         )
 
 
-def scored_message(interaction: Interaction, source: Source, score: Scores, flags: Sequence[str] = ()) -> Scored:
-    """What the watch stage is told of an interaction."""
-    return Scored.model_construct(  # of validated parts: validating them again is most of the cost of a message
-        source=source,
-        interaction_id=interaction.interaction_id,
-        application=interaction.application,
-        occurred_at=interaction.occurred_at,
-        session_id=interaction.session_id,
-        model=interaction.model,
-        prompt_template=interaction.prompt_template,
-        attributes=interaction.attributes,
-        signals=score.signals,
-        labels=score.labels,
-        flags=[*score.flags, *flags],
-        prompt_vector=_packed(score.prompt_vector),
-        response_vector=_packed(score.response_vector),
-        encoder=score.encoder,
-    )
+def source_of(record: Record) -> Source:
+    """Where a message came from."""
+    return Source(topic=record.topic, partition=record.partition, offset=record.offset)
+
+
+def scored_json(interaction: Interaction, source: Source, score: Scores, flags: Sequence[str] = ()) -> bytes:
+    """The JSON of a `Scored`, which the watch stage is told of an interaction.
+
+    Of parts that were validated already: to build the model and let it write itself takes five times as long.
+    """
+    message: dict[str, Any] = {
+        "kind": "scored",
+        "schema_version": SCHEMA_VERSION,
+        "source": {"topic": source.topic, "partition": source.partition, "offset": source.offset},
+        "interaction_id": interaction.interaction_id,
+        "application": interaction.application,
+        "occurred_at": interaction.occurred_at,
+        "attributes": interaction.attributes,
+        "signals": score.signals,
+        "labels": score.labels,
+        "flags": [*score.flags, *flags],
+        "prompt_vector": _packed(score.prompt_vector),
+        "response_vector": _packed(score.response_vector),
+        "encoder": score.encoder,
+    }
+    if interaction.session_id is not None:
+        message["session_id"] = interaction.session_id
+    for name, part in (("model", interaction.model), ("prompt_template", interaction.prompt_template)):
+        if part is not None:
+            message[name] = part.model_dump(exclude_none=True)
+    return orjson.dumps(message, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _packed(vector: NDArray[np.float32]) -> str:
@@ -213,23 +219,31 @@ def _packed(vector: NDArray[np.float32]) -> str:
     return pack_vector(vector.view("<u2")[1::2].tobytes())
 
 
-def in_order_of_time(signals: Sequence[Scored]) -> Iterator[Scored]:
+class Outgoing(NamedTuple):
+    """A message to the watch stage, and the partition that its interaction came from."""
+
+    partition: int
+    occurred_at: datetime
+    application: str
+    value: bytes
+
+
+def in_order_of_time(messages: Sequence[Outgoing]) -> Iterator[Outgoing]:
     """Partitions merged by event time, each in its own order, which the marks of the watch stage rely on.
 
     A backlog comes partition by partition; a unit that is late for its stream brings no budget with it.
     """
-    by_partition: dict[int, list[Scored]] = {}
-    for each in signals:
-        by_partition.setdefault(each.source.partition, []).append(each)
+    by_partition: dict[int, list[Outgoing]] = {}
+    for each in messages:
+        by_partition.setdefault(each.partition, []).append(each)
     return merge(*by_partition.values(), key=lambda each: each.occurred_at)
 
 
 def _count(fates: Sequence[tuple[Record, Fate]]) -> None:
-    for record, fate in fates:
-        if fate == "stored":
-            STORED.labels(record.topic).inc()
-        elif fate == "duplicate":
-            DUPLICATES.labels(record.topic).inc()
+    counters = {"stored": STORED, "duplicate": DUPLICATES}
+    for (topic, fate), number in Counter((record.topic, fate) for record, fate in fates).items():
+        if fate in counters:
+            counters[fate].labels(topic).inc(number)
 
 
 class FeedbackStage:
@@ -245,14 +259,14 @@ class FeedbackStage:
 
     def _store_batch(self, records: list[Record]) -> None:
         now, rows, dead, fates = self._clock(), [], [], list[tuple[Record, Fate]]()
-        read = [(record, decode_feedback(record.value, now, self._bounds)) for record in records]
+        read = [(record, decode_feedback(record.value, now, self._bounds, record)) for record in records]
         readable = [result.value for _, result in read if isinstance(result, Accepted)]
         known = {
             row["feedback_id"]: (int(row["source_partition"]), int(row["source_offset"]))
             for row in self._recovery.stored_feedback(readable)
         }
         for record, result in read:
-            source = Source(topic=record.topic, partition=record.partition, offset=record.offset)
+            source = source_of(record)
             if isinstance(result, DeadLetter):
                 DEAD_LETTERS.labels(record.topic, result.reason).inc()
                 days = self._limits.dead_letter_days

@@ -22,11 +22,10 @@ from sinks.clickhouse import Store
 from sinks.recovery import Recovery
 from sinks.rows import dead_letter_row, page_row
 from streams.agents.ledger import Fate, Ledger
-from streams.agents.score import bounds_of
 from streams.core import reference as references
 from streams.core import snapshot as snapshots
 from streams.core.archive import Outdated
-from streams.core.decoding import DeadLetter, decode
+from streams.core.decoding import DeadLetter, bounds_of, decode
 from streams.core.events import Compared, Comparison, Event, Learned, Raised, Retired, Shown
 from streams.core.monitor import ApplicationMonitor
 from streams.core.partition import PartitionMonitor

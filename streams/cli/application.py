@@ -49,21 +49,30 @@ def settings_from(config: Path | None, data: Path | None = None, port: int | Non
 @contextmanager
 def failing_in_one_line() -> Iterator[None]:
     """What a person can mend ends the command with one line: exit 2 for the configuration, 1 for the rest."""
-    from detectors.encoder import EncoderError
-    from sinks.clickhouse import StoreError
-    from sinks.notification import NotificationConfigurationError
-    from sinks.retraining import RetrainingConfigurationError
-    from streams.engines.ownership import EngineError
-    from streams.topics import TopicError
-
     try:
         yield
-    except (ConfigurationError, NotificationConfigurationError, RetrainingConfigurationError) as error:
+    except _misconfigured() as error:  # what is caught is looked up, and imported, when something was raised
         notes.print(f"tocsin: {error}", markup=False, soft_wrap=True)
         raise typer.Exit(2) from None
-    except (EncoderError, StoreError, EngineError, TopicError) as error:
+    except _unavailable() as error:
         notes.print(f"tocsin: {error}", markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
+
+
+def _misconfigured() -> tuple[type[Exception], ...]:
+    from sinks.notification import NotificationConfigurationError
+    from sinks.retraining import RetrainingConfigurationError
+
+    return ConfigurationError, NotificationConfigurationError, RetrainingConfigurationError
+
+
+def _unavailable() -> tuple[type[Exception], ...]:
+    from detectors.encoder import EncoderError
+    from sinks.clickhouse import StoreError
+    from streams.ownership import EngineError
+    from streams.topics import TopicError
+
+    return EncoderError, StoreError, EngineError, TopicError
 
 
 def print_json(value: object) -> None:

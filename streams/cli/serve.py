@@ -28,7 +28,7 @@ from streams.settings import ConfigurationError, Settings
 def up(config: ConfigFile = None, data: DataDirectory = None, port: Port = None) -> None:
     """Run everything in this process: gateway, pages, broker, store and all workers. Ctrl-C ends it."""
     with failing_in_one_line():
-        from streams.engines.ownership import require_free
+        from streams.ownership import require_free
 
         settings = settings_from(config, data, port)
         require_free(settings.data_directory)  # said at once, before anything heavy is loaded
@@ -85,7 +85,7 @@ def _serve_outside(settings: Settings, roles: list[Any], *, gateway: bool) -> No
         )
     log_to_stderr(settings.log_level, settings.log_format)
     what = " and ".join([*roles, *(["gateway"] if gateway else [])])
-    with open_engines(settings) as engines:
+    with open_engines(settings, patient=not roles) as engines:
         asyncio.run(
             serve(
                 settings, engines, roles, gateway=gateway, announce=lambda url: notes.print(f"tocsin {what} runs {url}")

@@ -5,17 +5,21 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from streams.settings import Limits
 from tocsin.contracts import SCHEMA_VERSION, Feedback, Interaction, Turn
 
 Reason = Literal[
     "empty", "too_large", "not_json", "not_an_object", "unknown_version", "schema", "future", "too_old", "rejected"
 ]
+
+CONFLICT = "id_conflict"
+"""Flag of an interaction whose id another one at another time has already: stored, and no unit."""
 
 NAME = re.compile(r"[\w.\[\]-]{1,60}", re.ASCII)
 
@@ -42,6 +46,38 @@ class Bounds:
     age: timedelta
 
 
+def bounds_of(limits: Limits) -> Bounds:
+    """The configured limits."""
+    return Bounds(
+        message_bytes=limits.message_bytes,
+        text_characters=limits.text_characters,
+        future=timedelta(seconds=limits.future_seconds),
+        age=timedelta(days=limits.retention_days),
+    )
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a message was read, and the broker's time of it (to the millisecond).
+
+    What came without an id or a time has them from here, so that it is the same however often it is read. The time is
+    part of the id because a topic that is made anew begins at offset 0 again.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    at: datetime
+
+    def complete(self, plain: dict[str, Any], own: tuple[str, str]) -> None:
+        """Add the fields of the id and of the time, where they are missing."""
+        id_field, time_field = own
+        if id_field not in plain:
+            plain[id_field] = f"{self.topic}/{self.partition}/{self.offset}/{round(self.at.timestamp() * 1000)}"
+        if time_field not in plain:
+            plain[time_field] = self.at
+
+
 @dataclass(frozen=True)
 class Accepted(Generic[ParsedT]):
     """A readable message, with what had to be mended."""
@@ -58,9 +94,11 @@ class DeadLetter:
     detail: str
 
 
-def decode_interaction(raw: bytes | None, now: datetime, bounds: Bounds) -> Accepted[Interaction] | DeadLetter:
+def decode_interaction(
+    raw: bytes | None, now: datetime, bounds: Bounds, origin: Origin | None = None
+) -> Accepted[Interaction] | DeadLetter:
     """An interaction; its texts cut to the limit, its time within the bounds."""
-    parsed = _parse(raw, INTERACTION, bounds)
+    parsed = _parse(raw, INTERACTION, bounds, origin, ("interaction_id", "occurred_at"))
     if isinstance(parsed, DeadLetter):
         return parsed
     untimely = _untimely("occurred_at", parsed.occurred_at, now, bounds)
@@ -70,9 +108,11 @@ def decode_interaction(raw: bytes | None, now: datetime, bounds: Bounds) -> Acce
     return Accepted(cut, () if cut is parsed else ("cut",))
 
 
-def decode_feedback(raw: bytes | None, now: datetime, bounds: Bounds) -> Accepted[Feedback] | DeadLetter:
+def decode_feedback(
+    raw: bytes | None, now: datetime, bounds: Bounds, origin: Origin | None = None
+) -> Accepted[Feedback] | DeadLetter:
     """Feedback, its time within the bounds."""
-    parsed = _parse(raw, FEEDBACK, bounds)
+    parsed = _parse(raw, FEEDBACK, bounds, origin, ("feedback_id", "given_at"))
     if isinstance(parsed, DeadLetter):
         return parsed
     return _untimely("given_at", parsed.given_at, now, bounds) or Accepted(parsed)
@@ -92,7 +132,13 @@ def decode(raw: bytes | None, adapter: TypeAdapter[ParsedT], bounds: Bounds) -> 
     return parsed if isinstance(parsed, DeadLetter) else Accepted(parsed)
 
 
-def _parse(raw: bytes | None, adapter: TypeAdapter[ParsedT], bounds: Bounds) -> ParsedT | DeadLetter:
+def _parse(
+    raw: bytes | None,
+    adapter: TypeAdapter[ParsedT],
+    bounds: Bounds,
+    origin: Origin | None = None,
+    own: tuple[str, str] = ("", ""),
+) -> ParsedT | DeadLetter:
     if not raw:
         return DeadLetter("empty", "the message has no value")
     if len(raw) > bounds.message_bytes:
@@ -107,6 +153,8 @@ def _parse(raw: bytes | None, adapter: TypeAdapter[ParsedT], bounds: Bounds) -> 
     if version != SCHEMA_VERSION:
         known = isinstance(version, int) and not isinstance(version, bool)
         return DeadLetter("unknown_version", f"schema_version: {version if known else type(version).__name__}")
+    if origin is not None:
+        origin.complete(plain, own)
     try:
         return adapter.validate_python(plain)
     except ValidationError as error:

@@ -18,6 +18,7 @@ import numpy as np
 from detectors.drift import Alarm, FloatArray, ReferenceRefused
 from streams.core.budget import elapsed, parts
 from streams.core.columns import Columns, Rows
+from streams.core.decoding import CONFLICT
 from streams.core.events import Event, Learned, Raised, Retired, Shown
 from streams.core.fairness import Fairness
 from streams.core.group import LEARNING, Group
@@ -81,7 +82,8 @@ class ApplicationMonitor:
         run: list[tuple[Unit, tuple[str, ...]]] = []
         clock = self.clock
         for message in scored:
-            if not self.sessions.first(message.session_id):
+            # of two rows with one id, a restart would not know which is the unit: it is the first
+            if CONFLICT in message.flags or not self.sessions.first(message.session_id):
                 continue
             unit = self._marked(to_unit(message))
             run.append((unit, names_of(unit.fields, self.rules.segments)))

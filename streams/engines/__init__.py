@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from sinks.clickhouse import Store
+from sinks.clickhouse import Store, StoreUnavailable
 from streams.engines.broker import BrokerError, EmbeddedBroker
-from streams.engines.ownership import DirectoryInUse, EngineError, owned
+from streams.ownership import DirectoryInUse, EngineError, owned
 from streams.settings import ClickHouse, Settings
-from streams.topics import ensure_topics
+from streams.topics import BrokerMissing, ensure_topics
 
 __all__ = ["BrokerError", "DirectoryInUse", "EmbeddedBroker", "EngineError", "Engines", "open_engines"]
+
+PATIENT_SECONDS, USUAL_SECONDS = 3.0, 30.0
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,10 +41,15 @@ def _server(clickhouse: ClickHouse) -> Store:
 
 
 @contextmanager
-def open_engines(settings: Settings) -> Iterator[Engines]:
+def open_engines(settings: Settings, *, patient: bool = False) -> Iterator[Engines]:
     """Start or reach the broker and the store, and have topics and tables ready.
 
     What is embedded owns the data directory and is stopped at the end of the block: open what uses it inside.
+
+    Args:
+        settings: the effective settings.
+        patient: open also while a broker or a store of others is away, without topics or tables: the gateway, which has
+            a spool, makes topics before it publishes, and the workers bring the tables.
 
     Raises:
         DirectoryInUse: another process owns the data directory.
@@ -55,11 +65,19 @@ def open_engines(settings: Settings) -> Iterator[Engines]:
             # before the store: a process that has chDB open must not be forked
             embedded = EmbeddedBroker(settings.data_directory / "broker", broker.embedded_port)
             broker = broker.model_copy(update={"bootstrap": stack.enter_context(embedded).bootstrap})
-        ensure_topics(broker)
+        away = (BrokerMissing, StoreUnavailable) if patient else ()
+        seconds = PATIENT_SECONDS if patient else USUAL_SECONDS
+        try:
+            ensure_topics(broker, seconds, settings.limits.message_bytes)
+        except away as error:
+            log.warning("%s; going on without it", error)
         if settings.clickhouse.host:
             store = _server(settings.clickhouse)
         else:
             store = Store.embedded(settings.data_directory / "clickhouse", settings.clickhouse.database)
         stack.callback(store.close)
-        store.migrate()
+        try:
+            store.migrate()
+        except away as error:
+            log.warning("%s; going on without it", error)
         yield Engines(broker.bootstrap, store)

@@ -24,7 +24,7 @@ from typing import Self
 
 from streams.engines import tether
 from streams.engines.object_store import BUCKET
-from streams.engines.ownership import EngineError, owned
+from streams.ownership import EngineError, owned
 
 LOOPBACK = "127.0.0.1"
 START_SECONDS = 20.0

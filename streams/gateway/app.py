@@ -40,6 +40,7 @@ def create_gateway(
     *,
     verify_run: Callable[[str, str], bool],
     registry: CollectorRegistry | None = None,
+    prepare: Callable[[], None] = lambda: None,
 ) -> Starlette:
     """The gateway as an application; its lifespan holds the producer, which other routes find in `app.state.publisher`.
 
@@ -50,11 +51,13 @@ def create_gateway(
         bootstrap: Kafka's bootstrap servers, separated by commas.
         verify_run: whether a token belongs to a retraining run, by `(run_id, token)`.
         registry: where the metrics live and what `/metrics` shows; by default one of its own.
+        prepare: has the topics ready, before the producer connects; blocks, and raises `TopicError`.
     """
     publisher = Publisher(
         bootstrap,
         timeout_seconds=settings.gateway.acknowledge_timeout_seconds,
         max_message_bytes=settings.limits.message_bytes,
+        prepare=prepare,
     )
     instruments = Instruments(registry or CollectorRegistry())
     most = settings.gateway.spool_bytes

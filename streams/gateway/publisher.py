@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
+from streams.topics import ENVELOPE_BYTES, TopicError
 from tocsin.messages import Source
 from tocsin.transports import Message
 
 log = logging.getLogger(__name__)
 
-ENVELOPE_BYTES = 4_096
 RECONNECT_SECONDS = 1.0
 PROBE_SECONDS = 2.0
 STOP_SECONDS = 3.0
@@ -36,14 +36,23 @@ class Publisher:
         bootstrap: Kafka's bootstrap servers, separated by commas.
         timeout_seconds: how long `send` waits for the acknowledgement.
         max_message_bytes: size of the largest message's value.
+        prepare: has the topics ready, before each try to connect; blocks, and raises `TopicError`.
     """
 
-    def __init__(self, bootstrap: str, *, timeout_seconds: float, max_message_bytes: int) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        *,
+        timeout_seconds: float,
+        max_message_bytes: int,
+        prepare: Callable[[], None] = lambda: None,
+    ) -> None:
         library = logging.getLogger("aiokafka")  # writes each record's content to its debug log
         library.setLevel(max(library.getEffectiveLevel(), logging.INFO))
         self._bootstrap = bootstrap
         self._timeout_seconds = timeout_seconds
         self._max_message_bytes = max_message_bytes
+        self._prepare = prepare
         self._producer: Any = None  # aiokafka has no types
         self._connecting: asyncio.Task[None] | None = None
 
@@ -117,9 +126,10 @@ class Publisher:
         while True:
             producer = self._new_producer()
             try:
+                await asyncio.to_thread(self._prepare)
                 await producer.start()
-            except KafkaError as error:
-                log.warning("no broker at %s yet (%s)", self._bootstrap, type(error).__name__)
+            except (KafkaError, TopicError) as error:
+                log.warning("not connected to the broker at %s yet: %s", self._bootstrap, error)
             except asyncio.CancelledError:
                 await producer.stop()
                 raise

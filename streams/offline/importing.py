@@ -23,7 +23,7 @@ from tenacity.wait import wait_exponential
 from streams.engines import EngineError
 from streams.offline.lines import Lines, Reading, Ready, Refused
 from streams.offline.records import Records, open_records
-from streams.service import where_it_runs
+from streams.ownership import where_it_runs
 from streams.settings import ConfigurationError, Settings
 from tocsin.transports import Message, Outcome, Transport
 from tocsin.transports.http import HttpTransport

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from detectors.scoring import Scorer
-from streams.agents.score import scored_message
+from streams.agents.score import scored_json
 from streams.core.decoding import Accepted, DeadLetter
 from streams.offline.interactions import bare_text, bounds_of_history, interaction_of, parsed
 from streams.offline.records import Record
@@ -45,7 +45,7 @@ class Scoring:
         for offset, each in enumerate(read, first):
             if isinstance(each.value, Interaction):
                 source = Source(topic="file", partition=0, offset=offset)
-                messages.append(scored_message(each.value, source, next(scores), each.flags))
+                messages.append(Scored.model_validate_json(scored_json(each.value, source, next(scores), each.flags)))
             else:
                 messages.append(each.value)
         return messages

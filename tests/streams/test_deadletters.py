@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from sinks.clickhouse import Store
 from sinks.rows import kept_bytes, original_bytes
-from streams.agents.score import FeedbackStage, bounds_of
+from streams.agents.score import FeedbackStage
 from streams.audit import FATES, LatestAudit, as_json, audit
+from streams.core.decoding import bounds_of
 from streams.deadletters import Order, Replayed, Selection, latest, page, prepared, replay
 from streams.engines.broker import EmbeddedBroker
 from streams.gateway.publisher import Publisher
@@ -142,7 +143,12 @@ def test_dead_letters_are_mended_replayed_once_and_accounted_for(installation: I
     assert installation.totals() == expected
     # an id and a time that the letter did not have are the letter's own, so that a repeat is known for one
     rows = installation.store.query("SELECT feedback_id, given_at FROM feedback FINAL")
-    assert {row["feedback_id"] for row in rows} == {"f-1", "f-2", without}
+    received = next(
+        row["received_at"] for row in latest(installation.store, Selection()) if row["letter_id"] == without
+    )
+    own = f"{without}/{round(received.timestamp() * 1000)}"
+    assert {row["feedback_id"]: row["given_at"] for row in rows}.items() >= {own: received}.items()
+    assert {row["feedback_id"] for row in rows} == {"f-1", "f-2", own}
     assert sum(row["replays"] for row in latest(installation.store, Selection())) == 2
     assert outcomes(installation.replay(fixes, again=True))[misspelt] == "replayed"
     assert installation.work() == 2
@@ -210,10 +216,11 @@ def test_original_bytes_are_kept_whatever_they_are(raw: bytes) -> None:
 
 
 def test_a_long_text_is_replayed_whole_and_other_topics_are_not() -> None:
-    letter = {"topic": INTERACTIONS, "letter_id": "tocsin.interactions/0/7", "received_at": now()}
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    letter = {"topic": INTERACTIONS, "partition": 0, "offset": 7, "received_at": at}
     long = {"application": "shop", "prompt": "q" * 200_000, "response": "a"}
-    message = prepared(letter, json.dumps(long).encode(), BOUNDS)
+    message = prepared(letter, json.dumps(long).encode(), replace(BOUNDS, age=timedelta(days=36_500)))
     assert isinstance(message, Message)
     sent = json.loads(message.value)
-    assert (len(sent["prompt"]), sent["interaction_id"]) == (200_000, "tocsin.interactions/0/7")
+    assert (len(sent["prompt"]), sent["interaction_id"]) == (200_000, "tocsin.interactions/0/7/1767225600000")
     assert not isinstance(prepared(letter | {"topic": "tocsin.signals"}, b"{}", BOUNDS), Message)

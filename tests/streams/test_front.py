@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import json
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from starlette.applications import Starlette
@@ -13,8 +18,13 @@ from sinks.clickhouse import Store
 from streams.access import new_key
 from streams.control import control_routes
 from streams.engines import Engines
+from streams.front import Front
 from streams.gateway.publisher import BrokerAway
-from streams.settings import Settings
+from streams.listening import listen
+from streams.ownership import answering, owned
+from streams.settings import Broker, Settings
+from streams.topics import ensure_topics
+from tests.program import environment
 from tocsin.contracts import now
 from tocsin.messages import Source
 from tocsin.transports import Message
@@ -32,6 +42,48 @@ async def send(messages: Sequence[Message]) -> list[Source]:
 def client(store: Store, settings: Settings) -> TestClient:
     routes = control_routes(settings, Engines("127.0.0.1:1", store), send)
     return TestClient(Starlette(routes=routes), base_url="http://127.0.0.1")
+
+
+ASKED = [["audit", "--json"], ["dead-letters", "list", "--json"], ["sql", "SELECT 1 AS one", "--json"]]
+PROGRAM = """
+import sys
+from streams.cli import app
+app(sys.argv[1:], standalone_mode=False)
+heavy = {"torch", "faust", "sklearn", "onnxruntime", "scipy", "pandas", "chdb", "pyarrow"} & sys.modules.keys()
+print(*sorted(heavy), file=sys.stderr)
+"""
+
+
+def ask(data: Path, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command, which says at its end on standard error what it has loaded that is heavy."""
+    where = ["--data", str(data)]
+    command = [sys.executable, "-c", PROGRAM, *arguments, *where]
+    return subprocess.run(command, env=environment({}), capture_output=True, text=True, timeout=120)
+
+
+def test_a_command_that_asks_a_running_system_loads_nothing_heavy(
+    store: Store, embedded_broker: str, tmp_path: Path
+) -> None:
+    ensure_topics(Broker(bootstrap=embedded_broker))
+    app = Starlette(routes=control_routes(Settings(), Engines(embedded_broker, store), send))
+
+    async def answers() -> list[subprocess.CompletedProcess[str]]:
+        with listen("127.0.0.1", 0) as listening, owned(tmp_path):
+            url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+            with answering(tmp_path, url, embedded_broker):
+                async with Front(app, listening):
+                    return [await asyncio.to_thread(ask, tmp_path, arguments) for arguments in ASKED]
+
+    audit, letters, one = asyncio.run(answers())
+    assert {each.stderr.strip() for each in (audit, letters, one)} == {""}
+    assert json.loads(audit.stdout)["total"]["lost"] == 0
+    assert (json.loads(letters.stdout), json.loads(one.stdout)) == ([], {"one": 1})
+
+
+def test_a_command_that_opens_the_engines_itself_loads_no_model_and_no_worker(tmp_path: Path) -> None:
+    audit = ask(tmp_path, ASKED[0])
+    assert set(audit.stderr.split()) <= {"chdb", "pandas", "pyarrow"}  # the store's own
+    assert json.loads(audit.stdout)["exact"]
 
 
 @pytest.mark.parametrize(

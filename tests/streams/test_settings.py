@@ -202,9 +202,30 @@ def test_every_setting_is_described() -> None:
 
 def test_the_fingerprint_follows_what_a_detectors_answer_depends_on_and_nothing_else(write: Write) -> None:
     plain = load()[0].fingerprint
-    assert load(write("[gateway]\nport = 1\n"))[0].fingerprint == plain
+    same = "[gateway]\nport = 1\n[scoring]\nthreads = 7\nbatch = 9\n[limits]\nretention_days = 3\n"
+    assert load(write(same))[0].fingerprint == plain
     assert load(write("[budget]\npages_per_30_days = 2\n"))[0].fingerprint != plain
     assert load(write("[watch]\nreference_units = 2001\n"))[0].fingerprint != plain
+
+
+def test_settings_that_score_differently_have_different_fingerprints(write: Write) -> None:
+    http = "[[scoring.http_scorers]]\nname = 'mood'\nurl = 'http://127.0.0.1/{}'\noutputs = [{{name = '{}'}}]\n{}\n"
+    heavy = "[[scoring.heavy]]\nkind = 'guard'\nname = 'guard'\nmodel = '{}'\n"
+    files = [
+        "",
+        "[scoring]\nprecision = 'fp32'\n",
+        "[scoring]\nmodel = 'another'\n",
+        "[limits]\ntext_characters = 200\n",
+        http.format("a", "calm", ""),
+        http.format("b", "calm", ""),
+        http.format("a", "glad", ""),
+        http.format("a", "calm", "reads = 'interactions'"),
+        heavy.format("a"),
+        heavy.format("b"),
+    ]
+    assert len({load(write(file))[0].fingerprint for file in files}) == len(files)
+    secret = http.format("a", "calm", "headers = {Authorization = 'Bearer s'}\ntime_limit_seconds = 9")
+    assert load(write(secret))[0].fingerprint == load(write(files[4]))[0].fingerprint
 
 
 def test_settings_cannot_be_changed_after_they_were_read() -> None:

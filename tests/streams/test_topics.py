@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import time
 import uuid
 
@@ -7,7 +8,7 @@ import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 
 from streams.engines.broker import free_port
-from streams.settings import Broker
+from streams.settings import Broker, Limits
 from streams.topics import TopicError, end_offsets, ensure_topics
 from tocsin.messages import TOPICS
 
@@ -42,6 +43,21 @@ def test_a_topic_with_fewer_partitions_than_configured_is_one_clear_line(broker:
     with pytest.raises(TopicError, match=r"^topic \S+ has 4 partitions, broker\.partitions asks for 5: .*$"):
         ensure_topics(Broker(bootstrap=broker, partitions=5))
     ensure_topics(Broker(bootstrap=broker, partitions=3))
+
+
+def test_the_largest_message_that_is_accepted_fits_into_every_topic(broker: str) -> None:
+    ensure_topics(Broker(bootstrap=broker))
+    producer = KafkaProducer(bootstrap_servers=broker, enable_idempotence=False, max_request_size=4_000_000)
+    largest = Limits().message_bytes
+    for topic in TOPICS:
+        assert producer.send(topic, os.urandom(largest), key=b"k" * 1_000).get(60).offset >= 0
+    producer.close()
+
+
+def test_a_topic_that_takes_no_message_as_large_is_one_clear_line_that_says_what_to_do(kafka: str) -> None:
+    ensure_topics(Broker(bootstrap=kafka))
+    with pytest.raises(TopicError, match=r"^topic \S+ takes messages of up to 8388608 bytes, limits\.message_bytes.*$"):
+        ensure_topics(Broker(bootstrap=kafka), message_bytes=9_000_000)
 
 
 def test_more_copies_than_there_are_brokers_is_one_clear_line(kafka: str) -> None:

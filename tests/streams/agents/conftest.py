@@ -26,6 +26,14 @@ def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield broker.bootstrap
 
 
+@pytest.fixture(params=["bootstrap", "kafka"])
+def each_bootstrap(request: pytest.FixtureRequest) -> str:
+    """The address of a broker with our topics; the test runs once for each kind."""
+    address: str = request.getfixturevalue(request.param)
+    ensure_topics(Broker(bootstrap=address, partitions=2))
+    return address
+
+
 @pytest.fixture(scope="session")
 def scorer() -> Scorer:
     cache = Path(os.environ.get("TOCSIN_CACHE", Path.home() / ".cache" / "tocsin"))

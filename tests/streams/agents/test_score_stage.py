@@ -8,16 +8,18 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kafka import KafkaConsumer, TopicPartition
 
-from detectors.scoring import Scorer
+from detectors.scoring import Scorer, Scores
 from sinks.clickhouse import Store
 from sinks.queries import Queries
 from streams.agents.ledger import Ledger
-from streams.agents.score import FeedbackStage, ScoreStage, in_order_of_time
+from streams.agents.score import FeedbackStage, Outgoing, ScoreStage, in_order_of_time, scored_json
 from streams.publisher import Publisher
 from streams.settings import Settings
 from streams.worker import Record
@@ -25,7 +27,7 @@ from tests.streams.agents.conftest import Topic
 from tests.streams.agents.cut import Cut, CutPublisher, CutStore, Killed
 from tocsin import Feedback, Interaction
 from tocsin.contracts import now
-from tocsin.messages import FEEDBACK, INTERACTIONS, SIGNALS, SIGNALS_MESSAGE, Scored, Source
+from tocsin.messages import FEEDBACK, INTERACTIONS, SIGNALS, SIGNALS_MESSAGE, Scored, Source, pack_vector
 
 
 def interaction(**fields: Any) -> Interaction:
@@ -46,7 +48,7 @@ def run(store: Store, bootstrap: str, scorer: Scorer, *batches: Sequence[Record]
 
 def signals_of(bootstrap: str, application: str) -> list[Scored]:
     consumer = KafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest", consumer_timeout_ms=2_000)
-    consumer.assign([TopicPartition(SIGNALS, partition) for partition in (0, 1)])
+    consumer.assign([TopicPartition(SIGNALS, partition) for partition in consumer.partitions_for_topic(SIGNALS)])
     read = [SIGNALS_MESSAGE.validate_json(message.value) for message in consumer]
     consumer.close()
     return [each for each in read if isinstance(each, Scored) and each.application == application]
@@ -106,12 +108,37 @@ def test_rows_without_a_ledger_entry_are_recognised(
     assert ledger(store)["stored"] == 4
 
 
+def test_what_comes_again_without_an_id_is_stored_once(
+    store: Store, bootstrap: str, scorer: Scorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service of another language wrote straight to the topics, and the process was killed after the rows."""
+    said, topic = {"application": f"shop-{uuid.uuid4()}", "prompt": "Where?", "response": "Here."}, Topic(INTERACTIONS)
+    rating = {"application": said["application"], "interaction_id": "i", "kind": "rating", "value": 1.0}
+    batch, ratings = [topic.record(orjson.dumps(said)) for _ in range(3)], Topic(FEEDBACK)
+    rated = [ratings.record(orjson.dumps(rating)) for _ in range(3)]
+    feedback = FeedbackStage(store, Settings(), now)
+    with monkeypatch.context() as killed:
+        killed.setattr(Ledger, "close", _killed)
+        with pytest.raises(Killed):
+            run(store, bootstrap, scorer, batch)
+        with pytest.raises(Killed):
+            asyncio.run(feedback(rated))
+    run(store, bootstrap, scorer, batch)
+    asyncio.run(feedback(rated))
+    assert store.query("SELECT count() AS rows, uniq(interaction_id) AS ids FROM interactions")[0] == {
+        "rows": 3,
+        "ids": 3,
+    }
+    assert store.query("SELECT count() AS rows FROM feedback")[0]["rows"] == 3
+    assert ledger(store) == {"stored": 6, "dead_lettered": 0, "duplicate": 0, "missing": 0, "unaccounted": 0}
+
+
 def _killed(*_: object) -> None:
     raise Killed
 
 
 def test_wherever_the_stage_is_killed_the_tables_and_signals_end_up_the_same(
-    store: Store, bootstrap: str, scorer: Scorer
+    store: Store, each_bootstrap: str, scorer: Scorer
 ) -> None:
     """What comes again after a kill comes in other batches, with what has arrived meanwhile."""
     application, topics = f"shop-{uuid.uuid4()}", [Topic(INTERACTIONS, 0), Topic(INTERACTIONS, 1)]
@@ -127,7 +154,7 @@ def test_wherever_the_stage_is_killed_the_tables_and_signals_end_up_the_same(
 
     def take(cut: Cut) -> None:
         async def once() -> None:
-            async with CutPublisher(bootstrap, cut) as publisher:
+            async with CutPublisher(each_bootstrap, cut) as publisher:
                 await ScoreStage(CutStore(store, cut), publisher, scorer, Settings(), now)(records)
 
         asyncio.run(once())
@@ -145,7 +172,7 @@ def test_wherever_the_stage_is_killed_the_tables_and_signals_end_up_the_same(
     assert store.query("SELECT count() AS rows FROM dead_letters FINAL") == [{"rows": 13}]
     assert ledger(store) == {"stored": stored, "dead_lettered": 13, "duplicate": 13, "missing": 0, "unaccounted": 0}
     taken_in: dict[int, list[int]] = {0: [-1], 1: [-1]}
-    for each in signals_of(bootstrap, application):  # as the watch stage does
+    for each in signals_of(each_bootstrap, application):  # as the watch stage does
         if each.source.offset > taken_in[each.source.partition][-1]:
             taken_in[each.source.partition].append(each.source.offset)
     placed = store.query(
@@ -186,6 +213,18 @@ def test_an_id_that_comes_again_is_a_duplicate_within_its_hour_and_a_conflict_be
     assert "id_conflict" not in rows[0]["flags"]
     assert "id_conflict" in rows[1]["flags"]
     assert ledger(store) == {"stored": 2, "dead_lettered": 0, "duplicate": 2, "missing": 0, "unaccounted": 0}
+
+
+def test_of_two_with_one_id_the_later_one_is_the_conflict_also_when_both_come_again(
+    store: Store, bootstrap: str, scorer: Scorer
+) -> None:
+    topic, application = Topic(INTERACTIONS), f"shop-{uuid.uuid4()}"
+    first = interaction(application=application)
+    later = first.model_copy(update={"occurred_at": first.occurred_at - timedelta(hours=5)})
+    batch = [topic.record(first), topic.record(later)]
+    run(store, bootstrap, scorer, batch, batch)
+    flagged = [(each.source.offset, "id_conflict" in each.flags) for each in signals_of(bootstrap, application)]
+    assert sorted(flagged) == [(0, False), (0, False), (1, True), (1, True)]
 
 
 @pytest.mark.parametrize(
@@ -245,26 +284,43 @@ def test_feedback_is_stored_once_and_joined_by_id(store: Store) -> None:
     assert ledger(store) == {"stored": 2, "dead_lettered": 1, "duplicate": 1, "missing": 0, "unaccounted": 0}
 
 
+def test_what_the_watch_stage_is_told_is_the_contract_of_it() -> None:
+    said = interaction(
+        session_id="s", model={"name": "m", "version": "2"}, prompt_template={"name": "t"}, attributes={"tenant": "a"}
+    )
+    vectors = [np.full(4, value, np.float32) for value in (0.5, -2.0)]
+    scores = Scores({"prompt.toxicity": 0.25}, {"prompt.language": "en"}, ["empty"], *vectors, "encoder", "heads")
+    source = Source(topic=INTERACTIONS, partition=1, offset=7)
+    assert Scored.model_validate_json(scored_json(said, source, scores, ["cut"])) == Scored(
+        source=source,
+        interaction_id=said.interaction_id,
+        application=said.application,
+        occurred_at=said.occurred_at,
+        session_id="s",
+        model=said.model,
+        prompt_template=said.prompt_template,
+        attributes={"tenant": "a"},
+        signals={"prompt.toxicity": 0.25},
+        labels={"prompt.language": "en"},
+        flags=["empty", "cut"],
+        prompt_vector=pack_vector(np.full(4, 0x3F00, "<u2").tobytes()),  # bfloat16
+        response_vector=pack_vector(np.full(4, 0xC000, "<u2").tobytes()),
+        encoder="encoder",
+    )
+
+
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 50)), max_size=40))
 def test_signals_are_merged_by_time_and_keep_the_order_of_each_partition(said: list[tuple[int, int]]) -> None:
+    first = datetime(2026, 1, 1, tzinfo=UTC)
     signals = [
-        Scored(
-            source=Source(topic=INTERACTIONS, partition=partition, offset=offset),
-            interaction_id=str(offset),
-            application="shop",
-            occurred_at=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minute),
-            signals={},
-            prompt_vector="",
-            response_vector="",
-            encoder="test",
-        )
-        for offset, (partition, minute) in enumerate(said)
+        Outgoing(partition, first + timedelta(minutes=minute), "shop", str(number).encode())
+        for number, (partition, minute) in enumerate(said)
     ]
     merged = list(in_order_of_time(signals))
-    assert sorted(merged, key=lambda each: each.source.offset) == signals
+    assert sorted(merged, key=lambda each: int(each.value)) == signals
     for number in range(4):
-        offsets = [each.source.offset for each in merged if each.source.partition == number]
+        offsets = [int(each.value) for each in merged if each.partition == number]
         assert offsets == sorted(offsets)
-    one_each = {each.source.partition for each in signals}
+    one_each = {each.partition for each in signals}
     if len(one_each) == len(signals):
         assert merged == sorted(merged, key=lambda each: each.occurred_at)

@@ -17,9 +17,11 @@ from kafka import KafkaConsumer, TopicPartition
 from detectors.encoder.bfloat16 import round_bfloat16, to_bfloat16
 from sinks.clickhouse import Store
 from sinks.queries import Queries
+from sinks.recovery import Recovery
 from sinks.rows import interaction_row
 from streams.agents.watch import WatchStage
 from streams.core.budget import Budget
+from streams.core.decoding import CONFLICT
 from streams.core.events import Raised
 from streams.core.partition import PartitionMonitor
 from streams.core.rules import Rules
@@ -118,7 +120,7 @@ def take(
 
 def pages_of(bootstrap: str, application: str) -> list[Page]:
     consumer = KafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest", consumer_timeout_ms=2_000)
-    consumer.assign([TopicPartition(PAGES, partition) for partition in (0, 1)])
+    consumer.assign([TopicPartition(PAGES, partition) for partition in consumer.partitions_for_topic(PAGES)])
     read = [Page.model_validate_json(message.value) for message in consumer]
     consumer.close()
     return [page for page in read if page.application == application]
@@ -168,25 +170,41 @@ def test_a_killed_stage_pages_exactly_as_one_that_lived(
     assert store.query("SELECT count() AS n FROM references FINAL")[0]["n"] == 1
 
 
-def test_wherever_the_stage_is_killed_its_pages_and_state_end_up_the_same(store: Store, bootstrap: str) -> None:
+def test_of_two_interactions_with_one_id_the_first_is_the_unit_and_the_other_none(store: Store) -> None:
+    application = f"t-{uuid.uuid4()}"
+    first, other = traffic(store, application, 1, 1)[0], START + timedelta(hours=9)
+    flagged = {"occurred_at": other, "flags": [CONFLICT], "source": first.source.model_copy(update={"offset": 1})}
+    row = store.query("SELECT * FROM interactions")[0]
+    store.insert("interactions", [row | {"occurred_at": other, "flags": [CONFLICT], "source_offset": 1}])
+    monitor = PartitionMonitor(RULES)
+    monitor.apply([first, first.model_copy(update=flagged)], {})
+    learning = monitor.applications[application].whole.learning
+    assert learning is not None and len(learning.units) == 1
+    read = Recovery(store).units(application, ["i-0"])
+    assert [row["occurred_at"] for row in read] == [START.replace(microsecond=START.microsecond // 1000 * 1000)]
+
+
+def test_wherever_the_stage_is_killed_its_pages_and_state_end_up_the_same(store: Store, each_bootstrap: str) -> None:
     application, topic = f"k-{uuid.uuid4()}", Topic(SIGNALS)
     messages = traffic(store, application, UNITS + 300, UNITS + 50)
     records = [topic.record(each) for each in messages]
     begin = UNITS + 60
-    take(store, bootstrap, [records[:begin]])
+    take(store, each_bootstrap, [records[:begin]])
 
     async def killed(cut: Cut, upto: int) -> None:
-        async with CutPublisher(bootstrap, cut) as publisher:
+        async with CutPublisher(each_bootstrap, cut) as publisher:
             await WatchStage(CutStore(store, cut), publisher, RULES, Settings())(records[begin:upto])
 
     for i, name in enumerate(["evidence", "pages", PAGES, "detector_states", "ledger"]):
         with pytest.raises(Killed):
             asyncio.run(killed(Cut(name), UNITS + 250 + 7 * i))
-    take(store, bootstrap, [records[begin:]])
+    take(store, each_bootstrap, [records[begin:]])
     lived = PartitionMonitor(RULES)
     raised = [event.page for event in lived.apply(messages, {}) if isinstance(event, Raised)]
     assert raised
-    assert {page.page_id: page for page in pages_of(bootstrap, application)} == {page.page_id: page for page in raised}
+    assert {page.page_id: page for page in pages_of(each_bootstrap, application)} == {
+        page.page_id: page for page in raised
+    }
     assert {row["page_id"] for row in store.query("SELECT page_id FROM pages FINAL")} == {
         page.page_id for page in raised
     }

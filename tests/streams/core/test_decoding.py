@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.core.decoding import Accepted, Bounds, DeadLetter, decode, decode_feedback, decode_interaction
+from streams.core.decoding import Accepted, Bounds, DeadLetter, Origin, decode, decode_feedback, decode_interaction
 from tocsin.contracts import Feedback, Interaction
 from tocsin.messages import COMMAND, SIGNALS_MESSAGE, Joined
 from tocsin.transports import encoded
@@ -205,3 +205,26 @@ def test_feedback_at_fault_has_an_answer(changed: dict[str, Any], expected: str)
 def test_what_the_stages_write_they_can_read() -> None:
     message = Joined(application="shop")
     assert decode(encoded(message), SIGNALS_MESSAGE, BOUNDS) == Accepted(message)
+
+
+def test_what_came_without_an_id_or_a_time_has_the_same_ones_however_often_it_is_read() -> None:
+    bare = {name: PLAIN[name] for name in ("application", "prompt", "response")}
+    origin = Origin("tocsin.interactions", 2, 1234, NOW)
+    first, again = (decode_interaction(json.dumps(bare).encode(), NOW, BOUNDS, origin) for _ in range(2))
+    assert isinstance(first, Accepted) and first == again
+    assert (first.value.interaction_id, first.value.occurred_at) == ("tocsin.interactions/2/1234/1767225600000", NOW)
+    made_anew = Origin("tocsin.interactions", 2, 1234, NOW + timedelta(seconds=1))  # the topic, after it was deleted
+    other = decode_interaction(json.dumps(bare).encode(), NOW, BOUNDS, made_anew)
+    assert isinstance(other, Accepted) and other.value.interaction_id != first.value.interaction_id
+
+    rating = {name: value for name, value in RATING.items() if name != "given_at"}
+    said = decode_feedback(json.dumps(rating).encode(), NOW, BOUNDS, origin)
+    assert isinstance(said, Accepted)
+    assert (said.value.feedback_id, said.value.given_at) == (first.value.interaction_id, NOW)
+
+
+def test_an_id_and_a_time_of_its_own_are_kept() -> None:
+    origin = Origin("tocsin.interactions", 2, 1234, NOW - timedelta(days=1))
+    answer = decode_interaction(json.dumps(PLAIN).encode(), NOW, BOUNDS, origin)
+    assert isinstance(answer, Accepted)
+    assert (answer.value.interaction_id, answer.value.occurred_at) == ("i1", NOW)

@@ -16,7 +16,7 @@ from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
 
 from streams.engines.broker import BrokerError, EmbeddedBroker, free_port
-from streams.engines.ownership import DirectoryInUse
+from streams.ownership import DirectoryInUse
 
 pytestmark = pytest.mark.integration
 

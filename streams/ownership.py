@@ -1,4 +1,4 @@
-"""One owner of a directory at a time, and what the engines raise when they cannot start."""
+"""One owner of a directory at a time, where that one answers, and what the engines raise when they cannot start."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import orjson
+
+RUNNING = "running.json"
 
 
 class EngineError(Exception):
@@ -67,3 +71,26 @@ def require_free(directory: Path) -> None:
     if is_owned(directory):
         owner = (directory / "owner").read_text() or "unknown"
         raise DirectoryInUse(f"data directory {directory} is in use by process {owner}")
+
+
+@contextmanager
+def answering(directory: Path, url: str, bootstrap: str) -> Iterator[None]:
+    """Say, until the end of the block, where the owner of the directory answers."""
+    marker = directory / RUNNING
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    marker.write_bytes(orjson.dumps({"url": url, "bootstrap": bootstrap}))
+    try:
+        yield
+    finally:
+        marker.unlink(missing_ok=True)
+
+
+def where_it_runs(directory: Path) -> str | None:
+    """The address of the front that owns this directory; None if none does, also after it was killed."""
+    if not is_owned(directory):
+        return None
+    try:
+        found = orjson.loads((directory / RUNNING).read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return None
+    return str(found["url"])

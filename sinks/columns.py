@@ -47,12 +47,18 @@ def _vectors(values: Sequence[Any]) -> pa.ListArray:
     return pa.ListArray.from_arrays(ends, pa.array(np.concatenate(values).astype(np.float32, copy=False)))
 
 
+def _maps(values: Sequence[Mapping[Any, Any]], kind: pa.MapType) -> pa.MapArray:
+    ends = np.cumsum([0, *map(len, values)], dtype=np.int32)
+    keys = pa.array([key for value in values for key in value], kind.key_type)
+    return pa.MapArray.from_arrays(
+        ends, keys, pa.array([each for value in values for each in value.values()], kind.item_type)
+    )
+
+
 def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     if pa.types.is_list(kind) and pa.types.is_float32(kind.value_type) and isinstance(values[0], np.ndarray):
         return _vectors(values)
-    if pa.types.is_map(kind):
-        values = [list(value.items()) for value in values]
-    return pa.array(values, kind)
+    return _maps(values, kind) if pa.types.is_map(kind) else pa.array(values, kind)
 
 
 def arrow_table(rows: Sequence[Mapping[str, object]], types: Mapping[str, str]) -> pa.Table:

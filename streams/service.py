@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -10,22 +11,18 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import NoReturn
 
-import orjson
-
 from streams.engines import Engines
-from streams.engines.ownership import is_owned
 from streams.front import Front, create_front
 from streams.health import create_health
 from streams.listening import listen
+from streams.ownership import answering
 from streams.pipeline import Role, run_workers
 from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-RUNNING = "running.json"
 STOP_SECONDS = 3.5
 Start = Callable[..., Awaitable[list[asyncio.Task[None]]]]
 """`run_workers`, or that with another scorer or clock."""
@@ -47,16 +44,13 @@ async def running(
             host, port = listening.getsockname()[:2]
             url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
             stack.callback(listening.close)
-        tasks = await start(settings, engines, roles, url, stack)
+        tasks = await start(settings, engines, roles, url, stack) if roles else []
         if listening is None and settings.worker.port is not None:
             health = stack.enter_context(listen(settings.worker.host, settings.worker.port, "worker"))
             await stack.enter_async_context(Front(create_health(settings, tasks), health))
         if listening is not None:
             await stack.enter_async_context(Front(create_front(settings, engines, url), listening))
-            marker = settings.data_directory / RUNNING
-            marker.parent.mkdir(parents=True, exist_ok=True)
-            marker.write_bytes(orjson.dumps({"url": url, "bootstrap": engines.bootstrap}))
-            stack.callback(marker.unlink, missing_ok=True)
+            stack.enter_context(answering(settings.data_directory, url, engines.bootstrap))
         yield url, tasks
 
 
@@ -84,6 +78,7 @@ async def serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, end)
     async with running(settings, engines, roles, gateway=gateway, start=start) as (url, tasks):
+        _settle()
         announce(url)
         stopping = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -92,6 +87,13 @@ async def serve(
             _end_within(STOP_SECONDS, 1)
             task.result()
         stopping.cancel()
+
+
+def _settle() -> None:
+    """Spare the collector what was loaded for good: it would walk through all of it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)  # a batch makes some hundred thousand objects and no cycles
 
 
 def _end_within(seconds: float, code: int) -> None:
@@ -115,14 +117,3 @@ def leave(code: int = 0) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-def where_it_runs(data_directory: Path) -> str | None:
-    """The address of the front that owns this data directory; None if none does, also after it was killed."""
-    if not is_owned(data_directory):
-        return None
-    try:
-        found = orjson.loads((data_directory / RUNNING).read_bytes())
-    except (OSError, orjson.JSONDecodeError):
-        return None
-    return str(found["url"])

@@ -8,7 +8,8 @@ the worker, because going on would acknowledge what was never stored.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -20,26 +21,49 @@ from mode.supervisors import CrashingSupervisor
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from sinks.clickhouse import StoreUnavailable
+from streams.core.decoding import Origin
 from streams.metrics import BATCHES, RETRIES
 from streams.settings import Settings
+from streams.slices import Slice, SliceTransport
 
 logger = logging.getLogger(__name__)
 
 RETRIED = (StoreUnavailable, KafkaError)
+SLICES = 64  # that are in hand; as many wait behind them
+BATCH_SECONDS = 2.0  # a partition that moves to another worker waits for the batch in hand
 
 
 @dataclass(frozen=True)
-class Record:
-    """One message of a topic; `at` is the broker's time of it."""
+class Record(Origin):
+    """One message of a topic."""
 
-    topic: str
-    partition: int
-    offset: int
-    at: datetime
     value: bytes | None
 
 
 Handler = Callable[[list[Record]], Awaitable[None]]
+
+
+class Pace:
+    """How many records to take at once, so that a batch takes about `BATCH_SECONDS`, whatever one record costs.
+
+    Large batches are cheap, small ones are soon done: with a real encoder a batch is some hundred records, while the
+    store alone takes thousands in that time.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._size = min(SLICES, most)
+
+    @property
+    def slice_records(self) -> int:
+        """Of one slice, when all slices in hand are full."""
+        return max(1, self._size // SLICES)
+
+    def took(self, records: int, seconds: float) -> None:
+        """A batch was done: half as many at least, and twice as many at most, next time."""
+        fitting = records * BATCH_SECONDS / max(seconds, 0.001)
+        if records >= self._size / 2 or fitting < self._size:
+            self._size = int(min(max(fitting, self._size / 2, min(SLICES, self._most)), self._size * 2, self._most))
 
 
 class Worker(faust.App):
@@ -48,11 +72,13 @@ class Worker(faust.App):
     Attributes:
         handled: topics that it has handlers for.
         tries: batches that a store or broker which is away did not take; whoever tries is not stuck.
+        slice_records: of each topic, the most records that Faust is given as one message.
     """
 
     logger = logging.getLogger("faust")
     handled: tuple[str, ...] = ()
     tries = 0
+    slice_records: dict[str, int]
 
     def holds(self, topic: str, partition: int) -> bool:
         """Whether the broker gave the partition to this worker. Safe in any thread."""
@@ -64,6 +90,13 @@ class Worker(faust.App):
         error = state.outcome.exception() if state.outcome else None
         RETRIES.labels(type(error).__name__).inc()
         logger.warning("not stored yet, trying again (attempt %d): %s", state.attempt_number, type(error).__name__)
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.slice_records = {}
+
+    def _new_transport(self) -> SliceTransport:
+        return SliceTransport(self.conf.broker_consumer, self)
 
     def _create_directories(self) -> None:
         """None: they are for tables, of which there are none."""
@@ -92,8 +125,9 @@ def create_worker(
         broker_session_timeout=settings.broker.session_timeout_seconds,
         broker_heartbeat_interval=settings.broker.session_timeout_seconds / 6,
         broker_commit_interval=1.0,
-        stream_buffer_maxsize=4096,
-        broker_max_poll_records=4096,
+        stream_buffer_maxsize=SLICES,
+        # what is fetched is bounded in compressed bytes: the number of records bounds what they become
+        broker_max_poll_records=256,
         consumer_max_fetch_size=8_000_000,
         web_enabled=False,
         autodiscover=False,
@@ -106,11 +140,15 @@ def create_worker(
 
 
 def _add_agent(app: Worker, topic: str, handler: Handler, batch: int, within: float) -> None:
+    pace = Pace(batch)
+    app.slice_records[topic] = pace.slice_records
+
     @app.agent(app.topic(topic, key_serializer="raw", value_serializer="raw"), name=f"{app.conf.id}:{topic}")
     async def take(stream: Any) -> None:  # Faust's type of it lacks noack_take
         # noack_take, since take() acknowledges a batch even if its body raises
-        async for events in stream.noack_take(batch, within=within):
-            records = [_record(topic, event) for event in events]
+        async for events in stream.noack_take(min(SLICES, batch), within=within):
+            records = [record for event in events for record in _records(event.message)]
+            began = time.monotonic()
             async for attempt in AsyncRetrying(
                 retry=retry_if_exception_type(RETRIED),
                 wait=wait_random_exponential(max=15),
@@ -118,12 +156,15 @@ def _add_agent(app: Worker, topic: str, handler: Handler, batch: int, within: fl
             ):
                 with attempt:
                     await handler(records)
+            pace.took(len(records), time.monotonic() - began)
+            app.slice_records[topic] = pace.slice_records
             for event in events:
                 event.ack()
             BATCHES.labels(topic).inc()
 
 
-def _record(topic: str, event: Any) -> Record:
-    message = event.message
-    at = datetime.fromtimestamp(message.timestamp or 0, UTC)
-    return Record(topic, message.partition, message.offset, at, message.value)
+def _records(piece: Slice) -> Iterator[Record]:
+    for each in piece.records:
+        yield Record(
+            each.topic, each.partition, each.offset, datetime.fromtimestamp(each.timestamp / 1_000, UTC), each.value
+        )

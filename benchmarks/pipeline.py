@@ -47,7 +47,7 @@ from streams.settings import Broker, Gateway, Settings
 
 QUEUED = 20_000
 PATIENCE_SECONDS = 300
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.25  # each look costs the process that is measured some 50 ms
 _WORDS = """
     the order parcel invoice refund my account password device please how where when cannot find reset deliver friday
     street number colour battery screen camera return label shop warranty repair price month contract cancel

@@ -68,7 +68,11 @@ class SliceConsumer(driver.Consumer):
         self._given: defaultdict[TP, deque[Slice]] = defaultdict(deque)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, list[Sequence[Any]]]:
-        found = await super()._getmany(active_partitions=active_partitions, timeout=timeout)
+        found = dict(await super()._getmany(active_partitions=active_partitions, timeout=timeout))
+        if sum(map(len, found.values())) >= self.app.conf.broker_max_poll_records:
+            # there is more: aiokafka gives all of one partition first, and the others would fall behind in time
+            for tp in (active_partitions or set()) - found.keys():
+                found |= await super()._getmany(active_partitions={tp}, timeout=0)
         return {tp: list(slices(records, self._most[tp.topic])) for tp, records in found.items()}
 
     def _to_message(self, tp: TP, records: Sequence[Any]) -> Slice:

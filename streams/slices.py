@@ -15,6 +15,7 @@ from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 
 BYTES = 250_000
+POLL_BYTES, FEWEST, MOST = 32_000_000, 32, 4_096  # of one partition at a time: about so many bytes, so many records
 
 
 class App(Protocol):
@@ -68,11 +69,15 @@ class SliceConsumer(driver.Consumer):
         self._given: defaultdict[TP, deque[Slice]] = defaultdict(deque)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, list[Sequence[Any]]]:
+        poll = self._thread._ensure_consumer()
         found = dict(await super()._getmany(active_partitions=active_partitions, timeout=timeout))
-        if sum(map(len, found.values())) >= self.app.conf.broker_max_poll_records:
+        if sum(map(len, found.values())) >= poll._max_poll_records:
             # there is more: aiokafka gives all of one partition first, and the others would fall behind in time
             for tp in (active_partitions or set()) - found.keys():
                 found |= await super()._getmany(active_partitions={tp}, timeout=0)
+        sizes = [len(record.value or b"") for records in found.values() for record in records]
+        if sizes:  # what is fetched is bounded in compressed bytes; the number of records bounds what they become
+            poll._max_poll_records = max(FEWEST, min(MOST, POLL_BYTES * len(sizes) // max(sum(sizes), 1)))
         return {tp: list(slices(records, self._most[tp.topic])) for tp, records in found.items()}
 
     def _to_message(self, tp: TP, records: Sequence[Any]) -> Slice:

@@ -24,7 +24,7 @@ from sinks.clickhouse import StoreUnavailable
 from streams.core.decoding import Origin
 from streams.metrics import BATCHES, RETRIES
 from streams.settings import Settings
-from streams.slices import Slice, SliceTransport
+from streams.slices import FEWEST, Slice, SliceTransport
 
 logger = logging.getLogger(__name__)
 
@@ -126,8 +126,7 @@ def create_worker(
         broker_heartbeat_interval=settings.broker.session_timeout_seconds / 6,
         broker_commit_interval=1.0,
         stream_buffer_maxsize=SLICES,
-        # what is fetched is bounded in compressed bytes: the number of records bounds what they become
-        broker_max_poll_records=256,
+        broker_max_poll_records=FEWEST,  # at first; then as their size allows
         consumer_max_fetch_size=8_000_000,
         web_enabled=False,
         autodiscover=False,

@@ -18,6 +18,7 @@ from tests.program import TOCSIN, Program, tocsin, until
 from tests.streams.offline.conftest import Line, written
 from tests.streams.test_up import System
 from tests.test_docs import blocks
+from tocsin.messages import SIGNALS
 
 pytestmark = pytest.mark.integration
 
@@ -74,9 +75,11 @@ class Live(System):
         super().__init__(directory)
         self.program = Program([*TOCSIN, "up", "--port", str(self.port)], directory, SETTINGS, ready="tocsin is up")
 
-    def waits(self) -> int:
-        """Messages of all topics that are not dealt with."""
-        return int(self.client.get("/v1/audit").json()["total"]["waiting"])
+    def is_done(self) -> bool:
+        """Whether every interaction was watched, and no message of any topic waits."""
+        found = self.client.get("/v1/audit").json()
+        watched = sum(each["stored"] for each in found["partitions"] if each["topic"] == SIGNALS)
+        return watched >= ORDINARY + CHANGED and not found["total"]["waiting"]
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +93,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
             for _ in range(1 + (start == BATCH)):
                 answer = system.client.post("/v1/interactions", json=lines[start : start + BATCH])
                 assert answer.status_code == 202, answer.text
-        until(lambda: not system.waits(), "every stage is done")
+        until(system.is_done, "every stage is done")
         assert system.audit()["duplicate"] == BATCH
         yield system
 
@@ -113,6 +116,7 @@ def test_an_exported_table_gives_the_pages_that_were_sent(live: System) -> None:
     file.write_text(exported.stdout, encoding="utf-8")
     command = ("backtest", str(file), "--reference-first", str(reference["units"]), "--json")
     answer = tocsin(*command, directory=live.directory, settings=SETTINGS)
+    assert answer.returncode == 0, answer.stderr
     *found, summary = map(json.loads, answer.stdout.splitlines())
     assert comparable(found) == comparable(sent)
     assert summary["events"] == ORDINARY + CHANGED

@@ -35,7 +35,7 @@ class Slice(ConsumerMessage):
             tp.topic,
             tp.partition,
             last.offset,
-            last.timestamp / 1_000,
+            (last.timestamp or 0) / 1_000,  # the oldest format of messages has none
             last.timestamp_type,
             None,
             None,

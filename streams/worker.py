@@ -165,5 +165,9 @@ def _add_agent(app: Worker, topic: str, handler: Handler, batch: int, within: fl
 def _records(piece: Slice) -> Iterator[Record]:
     for each in piece.records:
         yield Record(
-            each.topic, each.partition, each.offset, datetime.fromtimestamp(each.timestamp / 1_000, UTC), each.value
+            each.topic,
+            each.partition,
+            each.offset,
+            datetime.fromtimestamp((each.timestamp or 0) / 1_000, UTC),
+            each.value,
         )

@@ -71,11 +71,10 @@ class VectorReference:
 
     def strangeness(self, vectors: Float32Array) -> FloatArray:
         """(n,) weighted square distances of (n, d) vectors from their nearest centroids."""
-        placed = vectors @ self.axes
-        along = self._along(placed)
-        length = np.vecdot(vectors, vectors) - 2 * placed[:, -1] + self.axes[:, -1] @ self.axes[:, -1]
-        square = self.rest * length + (along * along) @ self._extra_weights
-        return np.asarray(square - (2 * (along @ self.centroids) - self.centroid_squares).max(axis=1), np.float64)
+        away = vectors - self.axes[:, -1]  # the first step: of vectors that hardly differ, little else would be left
+        along = np.asarray(away @ self.axes[:, :-1], np.float32)
+        closeness = (2 * (along @ self.centroids) - self.centroid_squares).max(axis=1)
+        return np.asarray(self._squares(away, along) - closeness, np.float64)
 
     def exact_square(self, row: Float32Array) -> float:
         """`squares` of one (d,) row: a product of its own, so that no last bit depends on its neighbours."""
@@ -87,8 +86,8 @@ class VectorReference:
 
     def nearest(self, vectors: Float32Array) -> IntArray:
         """(n,) the centroid nearest to each of (n, d) vectors."""
-        closeness = 2 * self._along(vectors @ self.axes) @ self.centroids - self.centroid_squares
-        return np.asarray(closeness.argmax(axis=1))
+        along = (vectors - self.axes[:, -1]) @ self.axes[:, :-1]
+        return np.asarray((2 * (along @ self.centroids) - self.centroid_squares).argmax(axis=1))
 
     def features(self, vectors: Float32Array) -> Float32Array:
         """(n, d) coordinates in which the weighted square length is the ordinary one, from the fit part's mean."""
@@ -109,20 +108,12 @@ class VectorReference:
         return float(self.grid[0] + self.grid[1] * (np.searchsorted(upto, 1 - share) + 1))
 
     @cached_property
-    def _mean_along(self) -> Float32Array:
-        return np.asarray(self.axes[:, -1] @ self.axes[:, :-1])
-
-    @cached_property
     def _extra_weights(self) -> Float32Array:
         return np.asarray(self.weights - self.rest, np.float32)
 
     def _squares(self, rows: Float32Array, placed: Float32Array) -> FloatArray:
         weighted = (placed * placed) @ self._extra_weights
         return np.asarray(self.rest * np.vecdot(rows, rows) + weighted, np.float64)
-
-    def _along(self, placed: Float32Array) -> Float32Array:
-        """(n, r) coordinates on the axes, from the fit part's mean."""
-        return placed[:, :-1] - self._mean_along
 
 
 def _check(vectors: Float32Array, least: int) -> None:

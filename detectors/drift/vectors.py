@@ -35,6 +35,9 @@ NEAR = 2e-3
 """A log p-value this near to its level, or a strangeness this near to the edge of a bin, in bins, is measured again
 exactly; errors of single precision are several times smaller."""
 
+ROUNDING = 2.0**-16
+"""The same for a strangeness where bins are narrow, of the squares that it is the difference of: 256 roundings."""
+
 
 class Measure(Protocol):
     """Measures many rows at once; single precision will do. A `VectorReference` is one."""
@@ -327,7 +330,8 @@ class VectorDetector:
 
     def _bins(self, x: Float32Array, strangeness: FloatArray) -> IntArray:
         place = (strangeness - self.reference.grid[0]) / self.reference.grid[1]
-        near = np.flatnonzero(np.abs(place - np.rint(place)) < NEAR)
+        squares = (self.reference.mean + np.abs(strangeness)) / self.reference.grid[1]  # about, in bins
+        near = np.flatnonzero(np.abs(place - np.rint(place)) < NEAR + ROUNDING * squares)
         strangeness = strangeness.copy()
         strangeness[near] = self.reference.exact_strangeness(x[near])
         return bins_of(strangeness, self.reference.grid)

@@ -30,6 +30,18 @@ def clustered(seed: int, noise: float = 0.3) -> Draw:
     return draw
 
 
+def alike(seed: int) -> Draw:
+    """Unit vectors that hardly differ, as of answers from a template."""
+    always = np.random.default_rng(0).normal(size=DIMENSIONS)
+    rest = clustered(seed)
+
+    def draw(random: np.random.Generator, n: int) -> NDArray[np.floating]:
+        points = always + 0.01 * rest(random, n)
+        return np.asarray(points / np.linalg.norm(points, axis=1, keepdims=True), np.float32)
+
+    return draw
+
+
 ordinary, foreign = clustered(1), clustered(2)
 
 
@@ -64,6 +76,10 @@ def _make(name: str) -> Case:
         case "vector":
             fitted = reference.fit(ordinary(np.random.default_rng(0), UNITS))
             return Case(VectorDetector(fitted, units_per_page=1e4), VectorState, ordinary, foreign)
+        case "vectors that hardly differ":
+            before, after = alike(1), alike(2)
+            fitted = reference.fit(before(np.random.default_rng(0), UNITS))
+            return Case(VectorDetector(fitted, units_per_page=1e4), VectorState, before, after)
         case "number, both tails":
             return _scalar("both", lambda r, n: r.lognormal(size=n), lambda r, n: r.lognormal(-2, size=n))
         case "number, harm is up":
@@ -74,7 +90,14 @@ def _make(name: str) -> Case:
             return _scalar("up", lambda r, n: (r.random(n) < 0.02) / 1.0, lambda r, n: (r.random(n) < 0.4) / 1.0)
 
 
-NAMES = ("vector", "number, both tails", "number, harm is up", "few values, harm is down", "rate")
+NAMES = (
+    "vector",
+    "vectors that hardly differ",
+    "number, both tails",
+    "number, harm is up",
+    "few values, harm is down",
+    "rate",
+)
 
 
 @pytest.fixture(scope="session", params=NAMES)

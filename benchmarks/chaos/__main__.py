@@ -55,7 +55,10 @@ def main(
         ]
     if not quick:
         write(runs, minutes, seed, out)
-    sys.exit(any(finding.wrong for each in runs for finding in each.findings))
+    wrong = [
+        f"{each.name}: {finding.what}: {finding.wrong}" for each in runs for finding in each.findings if finding.wrong
+    ]
+    sys.exit("\n".join(["WRONG", *wrong]) if wrong else 0)  # at the end, where a long log is looked at first
 
 
 def run(name: str, scenario: Scenario, directory: Path, seconds: float, count: int, seed: int) -> Run:

@@ -171,7 +171,7 @@ class Scoring(Section):
     processes: int = Field(
         0, ge=0, le=256, description="scoring processes instead, of one thread each: better beyond eight cores"
     )
-    batch: int = Field(4_000, ge=1, le=10_000, description="most messages taken at once, if they take eight seconds")
+    batch: int = Field(4_000, ge=1, le=10_000, description="most messages taken at once, if they take two seconds")
     http_scorers: list[HttpScorer] = Field(
         default_factory=list, description="signals that other programs compute, asked over HTTP"
     )

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 RETRIED = (StoreUnavailable, KafkaError)
 SLICES = 64  # that are in hand; as many wait behind them
-BATCH_SECONDS = 8.0  # what is merged by event time; a partition that moves waits for the batch in hand
+BATCH_SECONDS = 2.0  # a partition that moves waits for the batch in hand
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.settings import Settings
-from streams.slices import BYTES, Slice, SliceConsumer, slices
+from streams.slices import BYTES, Cuts, Slice, SliceConsumer, in_time, released, slices
 from streams.worker import BATCH_SECONDS, SLICES, Pace, create_worker
 
 PLACE = TP("tocsin.interactions", 3)
@@ -38,6 +40,51 @@ def test_slices_hold_every_record_in_order_and_are_small(sizes: list[int], most:
     for piece in cut:
         assert 0 < len(piece) <= most
         assert len(piece) == 1 or sum(len(record.value or b"") for record in piece) <= BYTES
+
+
+times = st.lists(st.integers(0, 50), max_size=30)
+topics = st.dictionaries(st.builds(TP, st.just(PLACE.topic), st.integers(0, 4)), times, min_size=1)
+
+
+def timed(found: Sequence[int]) -> list[Fetched]:
+    return [Fetched(offset, b"", time) for offset, time in enumerate(found)]
+
+
+@given(topics)
+def test_records_come_by_time_and_each_partition_keeps_its_order(found: dict[TP, list[int]]) -> None:
+    merged = list(in_time({tp: timed(sorted(each)) for tp, each in found.items()}))
+    assert all(one.timestamp <= later.timestamp for (_, one), (_, later) in pairwise(merged))
+    unsorted = list(in_time({tp: timed(each) for tp, each in found.items()}))
+    for tp, each in found.items():
+        assert [record for place, record in unsorted if place == tp] == timed(each)
+
+
+@given(topics, st.integers(1, 5))
+def test_slices_of_several_partitions_reach_to_the_same_times(found: dict[TP, list[int]], most: int) -> None:
+    records = {tp: timed(sorted(each)) for tp, each in found.items()}
+    given_out = list(Cuts({PLACE.topic: most}).iterate(records))
+    for tp, each in records.items():
+        assert [record for place, piece in given_out if place == tp for record in piece] == each
+    in_order = [record.timestamp for _, record in in_time(records)]
+    place = 0
+    for _, piece in given_out:  # no slice begins later than one cut ahead of what was given
+        assert piece[0].timestamp <= in_order[min(place + most * len(records), len(in_order)) - 1]
+        place += len(piece)
+
+
+@given(topics, st.sets(st.integers(0, 4)))
+def test_nothing_is_given_that_is_later_than_what_may_still_come(found: dict[TP, list[int]], more: set[int]) -> None:
+    held = {tp: deque(timed(each)) for tp, each in found.items()}
+    behind = {tp for tp in held if tp.partition in more}
+    known = {tp: max(each) for tp, each in found.items() if each and tp in behind}
+    given_out = released(held, behind)
+    for tp, each in found.items():
+        assert [*given_out.get(tp, []), *held[tp]] == timed(each)
+    if known:
+        assert all(record.timestamp <= min(known.values()) for each in given_out.values() for record in each)
+        assert any(not held[tp] for tp in known), "the one that the others wait for was not given"
+    else:
+        assert not any(held.values())
 
 
 def consumer() -> SliceConsumer:

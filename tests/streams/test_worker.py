@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 import uuid
 from collections.abc import Sequence
@@ -10,26 +11,30 @@ from kafka import KafkaAdminClient, KafkaProducer
 
 from sinks.clickhouse import StoreUnavailable
 from streams.settings import Settings
-from streams.worker import Record, create_worker
+from streams.worker import SLICES, Record, create_worker
 
 pytestmark = pytest.mark.integration
 
 SECONDS = 60
 
 
-def publish(bootstrap: str, topic: str, values: Sequence[bytes]) -> None:
+def publish(bootstrap: str, topic: str, *partitions: Sequence[bytes], start: int | None = None) -> None:
+    """Partition by partition; with a start, in ms, those of one index have one time, a second after those before."""
     admin = KafkaAdminClient(bootstrap_servers=bootstrap)
-    admin.create_topics({topic: {"num_partitions": 1, "replication_factor": 1}})
+    admin.create_topics({topic: {"num_partitions": len(partitions), "replication_factor": 1}})
     admin.wait_for_topics([topic])
     admin.close()
     producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=False)
-    for value in values:
-        producer.send(topic, value, partition=0)
+    for partition, values in enumerate(partitions):
+        for index, value in enumerate(values):
+            producer.send(topic, value, partition=partition, timestamp_ms=start and start + 1_000 * index)
     producer.flush(SECONDS)
     producer.close()
 
 
-async def work(name: str, bootstrap: str, topic: str, poison: bytes, wanted: int) -> tuple[list[bytes], object]:
+async def work(
+    name: str, bootstrap: str, topic: str, poison: bytes, wanted: int, batch: int = 10
+) -> tuple[list[bytes], object]:
     """Run a worker that cannot take the poison until it ended or took that many; what it took, and why it ended."""
     taken: list[bytes] = []
     enough = asyncio.Event()
@@ -41,7 +46,7 @@ async def work(name: str, bootstrap: str, topic: str, poison: bytes, wanted: int
         if len(taken) >= wanted:
             enough.set()
 
-    worker = create_worker(name, {topic: take}, Settings(), bootstrap, batch=10, within=0.05)
+    worker = create_worker(name, {topic: take}, Settings(), bootstrap, batch=batch, within=0.05)
     await worker.start()
     ended = [asyncio.create_task(enough.wait()), asyncio.create_task(worker.wait_until_stopped())]
     await asyncio.wait(ended, timeout=SECONDS, return_when=asyncio.FIRST_COMPLETED)
@@ -85,3 +90,15 @@ def test_a_worker_ends_at_once_though_its_batch_waits_for_the_store(broker: str)
     assert asyncio.run(stop_in_the_middle()) < 5
     after, _ = asyncio.run(work(topic, broker, topic, poison=b"", wanted=1))
     assert after == [b"1"]
+
+
+def test_a_backlog_of_several_partitions_is_worked_off_by_time(broker: str) -> None:
+    topic, count, batch = f"backlog-{uuid.uuid4().hex}", 600, 256
+    values = [b"%d".ljust(size) % index for size in (50_000, 5, 5_000, 5) for index in range(count)]
+    parts = [values[start : start + count] for start in range(0, len(values), count)]
+    publish(broker, topic, *parts, start=1_700_000_000_000)
+    taken, _ = asyncio.run(work(topic, broker, topic, poison=b"", wanted=len(values), batch=batch))
+    times = [int(value) for value in taken]
+    assert sorted(times) == sorted(int(value) for value in values)
+    late = [ahead - time_ for ahead, time_ in zip(itertools.accumulate(times, max), times, strict=True)]
+    assert max(late) <= 2 * batch / SLICES, "a slice is as far as one partition may be ahead of another"

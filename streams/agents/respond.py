@@ -207,15 +207,14 @@ def one_by_one(
     async def take(records: list[Record]) -> None:
         fates: list[tuple[Record, Fate]] = []
         for record in records:
-            source = Source(topic=topic, partition=record.partition, offset=record.offset)
             result: Accepted[BaseModel] | DeadLetter = decode(record.value, adapter, bounds)
             if isinstance(result, DeadLetter):
                 DEAD_LETTERS.labels(topic, result.reason).inc()
                 days = around.settings.limits.dead_letter_days
-                row = dead_letter_row(source, record.at, result.reason, result.detail, record.value, days)
+                row = dead_letter_row(record.source, record.at, result.reason, result.detail, record.value, days)
                 await asyncio.to_thread(around.store.insert, "dead_letters", [row])
             else:
-                await handle(result.value, source)
+                await handle(result.value, record.source)
             fates.append((record, "dead_lettered" if isinstance(result, DeadLetter) else "stored"))
         await asyncio.to_thread(ledger.close, fates)
 

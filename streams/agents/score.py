@@ -110,7 +110,7 @@ class ScoreStage:
             others = [place for other, place in places.items() if other != hour]
             if any(place[0] != own[0] or place[1] < own[1] for place in others):
                 flags = (*flags, CONFLICT)  # the same id at another time: both are kept, and the first one is the unit
-            taken.append(_Taken(record, source_of(record), interaction, flags, row=hour not in places))
+            taken.append(_Taken(record, record.source, interaction, flags, row=hour not in places))
             places[hour] = own
             fates.append((record, "stored"))
         return taken, dead, fates
@@ -177,13 +177,8 @@ class ScoreStage:
     def _dead_letter(self, record: Record, letter: DeadLetter) -> dict[str, Any]:
         DEAD_LETTERS.labels(record.topic, letter.reason).inc()
         return dead_letter_row(
-            source_of(record), record.at, letter.reason, letter.detail, record.value, self._limits.dead_letter_days
+            record.source, record.at, letter.reason, letter.detail, record.value, self._limits.dead_letter_days
         )
-
-
-def source_of(record: Record) -> Source:
-    """Where a message came from."""
-    return Source(topic=record.topic, partition=record.partition, offset=record.offset)
 
 
 def scored_json(interaction: Interaction, source: Source, score: Scores, flags: Sequence[str] = ()) -> bytes:
@@ -266,7 +261,7 @@ class FeedbackStage:
             for row in self._recovery.stored_feedback(readable)
         }
         for record, result in read:
-            source = source_of(record)
+            source = record.source
             if isinstance(result, DeadLetter):
                 DEAD_LETTERS.labels(record.topic, result.reason).inc()
                 days = self._limits.dead_letter_days

@@ -37,7 +37,7 @@ from streams.publisher import Publisher
 from streams.settings import Settings
 from streams.worker import Record
 from tocsin import messages
-from tocsin.messages import SIGNALS, SIGNALS_MESSAGE, Joined, Promote, SignalsMessage, Source
+from tocsin.messages import SIGNALS, SIGNALS_MESSAGE, Joined, Promote, SignalsMessage
 
 logger = logging.getLogger(__name__)
 
@@ -83,9 +83,10 @@ class WatchStage:
                 result = decode(record.value, SIGNALS_MESSAGE, self._bounds)
                 if isinstance(result, DeadLetter):
                     DEAD_LETTERS.labels(SIGNALS, result.reason).inc()
-                    source = Source(topic=SIGNALS, partition=partition, offset=record.offset)
                     days = self._limits.dead_letter_days
-                    dead.append(dead_letter_row(source, record.at, result.reason, result.detail, record.value, days))
+                    dead.append(
+                        dead_letter_row(record.source, record.at, result.reason, result.detail, record.value, days)
+                    )
                     self._fates.append((record, "dead_lettered"))
                     continue
                 self._fates.append((record, "stored"))

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from streams.settings import Limits
 from tocsin.contracts import SCHEMA_VERSION, Feedback, Interaction, Turn
+from tocsin.messages import Source
 
 Reason = Literal[
     "empty", "too_large", "not_json", "not_an_object", "unknown_version", "schema", "future", "too_old", "rejected"
@@ -68,6 +69,11 @@ class Origin:
     partition: int
     offset: int
     at: datetime
+
+    @property
+    def source(self) -> Source:
+        """The place, as rows and messages name it."""
+        return Source(topic=self.topic, partition=self.partition, offset=self.offset)
 
     def complete(self, plain: dict[str, Any], own: tuple[str, str]) -> None:
         """Add the fields of the id and of the time, where they are missing."""

@@ -24,6 +24,7 @@ from faust.types.tuples import ConsumerMessage
 
 BYTES = 250_000
 POLL_BYTES, FEWEST, MOST = 32_000_000, 32, 4_096  # of one partition at a time: about so many bytes, so many records
+ROOM_SECONDS = 0.05  # between looks whether a stream that is full has room again
 PATIENCE = 10.0  # seconds that others wait for a partition that is behind, once: its broker may be away
 
 
@@ -120,15 +121,17 @@ class SliceConsumer(driver.Consumer):
         self._waited: dict[TP, float] = {}  # since when others wait for a partition
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, list[Any]]:
-        # a topic one of whose partitions waits for room in its stream waits as a whole, or the others would go ahead
+        active = active_partitions or set()
         full = {tp.topic for tp in self._buffered_partitions}
-        open_ = {tp for tp in active_partitions or () if tp.topic not in full}
-        if not open_:
-            await self.sleep(0.1)
-            return {}
-        empty = {tp for tp in open_ if not self._held[tp]}
-        wait = empty == open_ or any(self._is_missed(tp) for tp in empty)
-        found = await self._fetched(empty, timeout if wait else 0)
+        open_ = {tp for tp in active if tp.topic not in full}
+        if full:
+            await self.sleep(ROOM_SECONDS)
+        # also where there is no room: aiokafka asks a broker for nothing of a partition while records of it wait here,
+        # and that request may wait at the broker, for others
+        most = self._thread._ensure_consumer()._max_poll_records / 4
+        short = {tp for tp in active if len(self._held[tp]) < most}
+        idle = not full and (not any(map(self._held.get, open_)) or any(self._is_missed(tp) for tp in open_))
+        found = await self._fetched(short, timeout if idle else 0)
         for tp, records in found.items():
             self._held[tp].extend(records)
         missed = {tp.topic for tp in open_ if self._is_missed(tp)}
@@ -138,6 +141,14 @@ class SliceConsumer(driver.Consumer):
             of_topic = {tp: records for tp, records in ready.items() if tp.topic == topic}
             given |= released(of_topic, {tp for tp in of_topic if self._is_behind(tp)})
         return given
+
+    def on_buffer_full(self, tp: TP) -> None:
+        """A stream has no room: its topic waits as a whole, or the other partitions would go ahead."""
+        self._buffered_partitions.add(tp)
+
+    def on_buffer_drop(self, tp: TP) -> None:
+        """There is room again."""
+        self._buffered_partitions.discard(tp)
 
     async def _fetched(self, places: set[TP], timeout: float) -> dict[TP, list[Any]]:
         """The next records of these partitions, as soon as there are any."""

@@ -103,10 +103,12 @@ def run(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
     spool = "" if options.no_spool else str(directory / "spool")
     total = BEFORE_SECONDS + away + AFTER_SECONDS
 
-    def service(seconds: float) -> subprocess.Popen[str]:
+    def service(seconds: float) -> tuple[subprocess.Popen[bytes], Path]:
         arguments = [json.dumps(where), spool, str(options.rate), str(seconds)]
         command = [sys.executable, __file__, "--serve", *arguments]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        said = directory / f"said-{time.monotonic_ns()}"  # a pipe that nobody reads would hold it up once it is full
+        with said.open("wb") as out:
+            return subprocess.Popen(command, stdout=out), said
 
     with ExitStack() as stack:
         if options.gateway:
@@ -119,13 +121,15 @@ def run(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
         services = [first]
         if options.kill:
             time.sleep(away / 2)
-            first.kill()
+            first[0].kill()
             services.append(service(away / 2 + AFTER_SECONDS))
             time.sleep(away / 2)
         else:
             time.sleep(away)
         with broker(directory / "broker", port):
-            said = [json.loads(one.communicate()[0].splitlines()[-1]) for one in services]
+            for process, _ in services:
+                process.wait()
+            said = [json.loads(file.read_text().splitlines()[-1]) for _, file in services]
             time.sleep(2)
             distinct, messages = delivered(address)
     return {"outage_seconds": away, "services": said, "delivered": distinct, "repeated": messages - distinct} | {

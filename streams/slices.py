@@ -10,6 +10,7 @@ the broker answers; this is how Kafka Streams chooses the next record
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import time
 from collections import defaultdict, deque
@@ -110,6 +111,19 @@ def released(held: Mapping[TP, deque[Any]], behind: Collection[TP]) -> dict[TP, 
     return found
 
 
+class SliceThread(driver.AIOKafkaConsumerThread):
+    """Faust's thread around aiokafka's consumer."""
+
+    async def on_thread_stop(self) -> None:
+        """Close the consumer, also while a broker is away."""
+        try:
+            await super().on_thread_stop()
+        except asyncio.CancelledError:
+            # aiokafka cancels its requests and waits for them; one that was about to be tried again says that it was
+            # cancelled, and the connections would stay open
+            await self._ensure_consumer()._client.close()
+
+
 class SliceConsumer(driver.Consumer):
     """A consumer of slices: what is committed ends before the first slice of a partition that is not acknowledged."""
 
@@ -119,6 +133,9 @@ class SliceConsumer(driver.Consumer):
         self._given: defaultdict[TP, deque[Slice]] = defaultdict(deque)
         self._held: defaultdict[TP, deque[Any]] = defaultdict(deque)
         self._waited: dict[TP, float] = {}  # since when others wait for a partition
+
+    def _new_consumer_thread(self) -> SliceThread:
+        return SliceThread(self, loop=self.loop, beacon=self.beacon)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, list[Any]]:
         active = active_partitions or set()

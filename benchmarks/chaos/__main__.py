@@ -47,10 +47,11 @@ def main(
         scenarios = {name: without(each, "disk") for name, each in scenarios.items()}
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # and so end what was started
     seconds = 60 * (4.0 if quick else minutes) / sum(each.share for each in scenarios.values())
-    total = (count or (QUICK_INTERACTIONS if quick else INTERACTIONS)) / sum(each.share for each in scenarios.values())
+    parts = {name: each.share * each.load for name, each in scenarios.items()}
+    total = (count or (QUICK_INTERACTIONS if quick else INTERACTIONS)) / sum(parts.values())
     with tempfile.TemporaryDirectory(prefix="tocsin-chaos-") as folder:
         runs = [
-            run(name, each, (keep or Path(folder)) / name, seconds * each.share, int(total * each.share), seed)
+            run(name, each, (keep or Path(folder)) / name, seconds * each.share, int(total * parts[name]), seed)
             for name, each in scenarios.items()
         ]
     if not quick:

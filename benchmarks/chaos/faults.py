@@ -45,7 +45,8 @@ class Scenario:
         form: `tocsin up` in one process, or every role a process of its own.
         words: what the report says about it.
         faults: what is done to it, each at least once if there is time.
-        share: of the time and of the interactions of the whole run.
+        share: of the time of the whole run.
+        load: of the interactions, beside what its share of the time would be.
         encoder: the real one instead of one that hashes words.
         brokers: of Apache Kafka; with three, every message has three copies.
         pause: mean seconds from the beginning of a fault to that of the next.
@@ -55,6 +56,7 @@ class Scenario:
     words: str
     faults: tuple[Fault, ...]
     share: float
+    load: float = 1.0
     encoder: bool = False
     brokers: int = 1
     pause: float = 5.0
@@ -114,7 +116,7 @@ SCENARIOS = {
         0.5,
         brokers=3,
     ),
-    "encoder": Scenario("apart", "the same with the real encoder", (*WORKERS, *STORE), 0.15, encoder=True),
+    "encoder": Scenario("apart", "the same with the real encoder", (*WORKERS, *STORE), 0.15, load=0.4, encoder=True),
 }
 QUICK = {
     name: replace(SCENARIOS[name], share=0.5, brokers=1, pause=pause)

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
@@ -12,19 +14,22 @@ from kafka import KafkaAdminClient, KafkaProducer
 from sinks.clickhouse import StoreUnavailable
 from streams.settings import Settings
 from streams.worker import SLICES, Record, create_worker
+from tests.kafka_cluster import KafkaCluster
 
 pytestmark = pytest.mark.integration
 
 SECONDS = 60
 
 
-def publish(bootstrap: str, topic: str, *partitions: Sequence[bytes], start: int | None = None) -> None:
+def publish(
+    bootstrap: str, topic: str, *partitions: Sequence[bytes], start: int | None = None, replicas: int = 1
+) -> None:
     """Partition by partition; with a start, in ms, those of one index have one time, a second after those before."""
-    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
-    admin.create_topics({topic: {"num_partitions": len(partitions), "replication_factor": 1}})
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap.split(","))
+    admin.create_topics({topic: {"num_partitions": len(partitions), "replication_factor": replicas}})
     admin.wait_for_topics([topic])
     admin.close()
-    producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=False)
+    producer = KafkaProducer(bootstrap_servers=bootstrap.split(","), acks="all", enable_idempotence=False)
     for partition, values in enumerate(partitions):
         for index, value in enumerate(values):
             producer.send(topic, value, partition=partition, timestamp_ms=start and start + 1_000 * index)
@@ -102,3 +107,26 @@ def test_a_backlog_of_several_partitions_is_worked_off_by_time(broker: str) -> N
     assert sorted(times) == sorted(int(value) for value in values)
     late = [ahead - time_ for ahead, time_ in zip(itertools.accumulate(times, max), times, strict=True)]
     assert max(late) <= 2 * batch / SLICES, "a slice is as far as one partition may be ahead of another"
+
+
+def test_a_worker_ends_in_order_though_a_broker_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", failed.append)
+
+    async def stop_without_a_broker(bootstrap: str, kill: Callable[[], None]) -> None:
+        given = asyncio.Event()
+
+        async def take(_: list[Record]) -> None:
+            given.set()
+
+        worker = create_worker("outage", {"outage": take}, Settings(), bootstrap, batch=10, within=0.05)
+        await worker.start()
+        await asyncio.wait_for(given.wait(), SECONDS)
+        kill()
+        await asyncio.sleep(0.6)  # by now it asks the one that is away again and again
+        await asyncio.wait_for(worker.stop(), SECONDS)
+
+    with KafkaCluster(tmp_path, brokers=3) as cluster:
+        publish(cluster.bootstrap, "outage", *[[b"1"]] * 6, replicas=3)
+        asyncio.run(stop_without_a_broker(cluster.bootstrap, lambda: cluster.kill(2)))
+    assert not failed

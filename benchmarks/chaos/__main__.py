@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks.chaos.check import check, record
+from benchmarks.chaos.check import Finding, check, record
 from benchmarks.chaos.faults import QUICK, SCENARIOS, Planned, Scenario, plan, without
 from benchmarks.chaos.forms import open_system
 from benchmarks.chaos.report import Run, write
@@ -73,7 +73,7 @@ def run(name: str, scenario: Scenario, directory: Path, seconds: float, count: i
         load.start()
         _break(system, plan(scenario.faults, busy, scenario.pause, seed))
         load.finish(SETTLE_SECONDS)
-        system.settle(SETTLE_SECONDS)
+        settled = _settled(system)
         recorded = record(system.bootstrap)
         system.stop()
         audited = system.audit()
@@ -82,13 +82,22 @@ def run(name: str, scenario: Scenario, directory: Path, seconds: float, count: i
             name=name,
             scenario=scenario,
             seconds=time.monotonic() - began,
-            findings=findings,
+            findings=[settled, *findings],
             figures=figures | {"tries that failed": load.refused, "ended by themselves": system.ended.total()},
             faults=dict(system.done),
             stops=system.stops,
         )
     _tell(done)
     return done
+
+
+def _settled(system: System) -> Finding:
+    what = f"within {SETTLE_SECONDS} s everything is dealt with"
+    try:
+        system.settle(SETTLE_SECONDS)
+    except AssertionError as late:
+        return Finding(what, str(late))
+    return Finding(what)
 
 
 def _break(system: System, planned: list[Planned]) -> None:

@@ -218,7 +218,7 @@ class SliceConsumer(driver.Consumer):
 
     async def perform_seek(self) -> None:
         """Go back to what is committed; whatever was given comes again."""
-        self.forget({*self._given, *self._held, *self._buffered_partitions})
+        self.forget({*self._given, *self._held})
         await super().perform_seek()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
@@ -232,7 +232,6 @@ class SliceConsumer(driver.Consumer):
             self._given.pop(tp, None)
             self._held.pop(tp, None)
             self._waited.pop(tp, None)
-        self._buffered_partitions -= places  # the queue is emptied without a word, and no topic may wait for one
 
 
 class SliceTransport(driver.Transport):

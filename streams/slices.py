@@ -22,6 +22,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.transports import SchedulingStrategyT
 from faust.types.tuples import ConsumerMessage
+from mode.utils.queues import ThrowableQueue
 
 BYTES = 250_000
 POLL_BYTES, FEWEST, MOST = 32_000_000, 32, 4_096  # of one partition at a time: about so many bytes, so many records
@@ -232,6 +233,15 @@ class SliceConsumer(driver.Consumer):
             self._given.pop(tp, None)
             self._held.pop(tp, None)
             self._waited.pop(tp, None)
+
+
+class Buffer(ThrowableQueue[Any]):
+    """The slices that a stream has not taken yet."""
+
+    def clear(self) -> None:
+        """Forget them, and say that there is room again: nobody else would, and the stream may wait for new ones."""
+        super().clear()
+        self.maybe_endorse_pressure_drop()
 
 
 class SliceTransport(driver.Transport):

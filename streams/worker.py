@@ -24,7 +24,7 @@ from sinks.clickhouse import StoreUnavailable
 from streams.core.decoding import Origin
 from streams.metrics import BATCHES, RETRIES
 from streams.settings import Settings
-from streams.slices import FEWEST, Slice, SliceTransport
+from streams.slices import FEWEST, Buffer, Slice, SliceTransport
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +94,10 @@ class Worker(faust.App):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.slice_records = {}
+
+    def FlowControlQueue(self, maxsize: int | None = None, *, clear_on_resume: bool = False) -> Buffer:  # noqa: N802
+        """What Faust puts between the consumer and a stream."""
+        return Buffer(maxsize or 0, flow_control=self.flow_control, clear_on_resume=clear_on_resume)
 
     def _new_transport(self) -> SliceTransport:
         return SliceTransport(self.conf.broker_consumer, self)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 from faust.types import TP
@@ -128,6 +130,25 @@ def test_what_was_given_before_a_seek_is_not_waited_for() -> None:
     again.incref()
     again.ack(reader)
     assert reader._new_offset(PLACE) == 2
+
+
+def test_a_stream_that_is_emptied_has_room_though_it_already_waits_for_the_next() -> None:
+    async def told() -> list[str]:
+        said: list[str] = []
+        worker = create_worker("slices", {}, Settings(), "127.0.0.1:9", batch=10, within=0.1)
+        buffer = worker.FlowControlQueue(5, clear_on_resume=True)
+        taker = asyncio.create_task(buffer.get())
+        await asyncio.sleep(0)
+        full, room = partial(said.append, "full"), partial(said.append, "room")
+        for number in range(5):
+            buffer.put_nowait_enhanced(number, on_pressure_high=full, on_pressure_drop=room)
+        worker.flow_control.resume()
+        await asyncio.sleep(0)
+        assert not taker.done(), "what was forgotten is not taken"
+        taker.cancel()
+        return said
+
+    assert asyncio.run(told()) == ["full", "room"]
 
 
 @given(st.floats(1e-5, 1), st.integers(1, 10_000))

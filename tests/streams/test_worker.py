@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,43 @@ def test_a_backlog_of_several_partitions_is_worked_off_by_time(broker: str) -> N
     assert sorted(times) == sorted(int(value) for value in values)
     late = [ahead - time_ for ahead, time_ in zip(itertools.accumulate(times, max), times, strict=True)]
     assert max(late) <= 2 * batch / SLICES, "a slice is as far as one partition may be ahead of another"
+
+
+def test_partitions_of_a_stream_that_is_full_move_to_another_worker(broker: str) -> None:
+    topic, count = f"full-{uuid.uuid4().hex}", 20_000
+    values = [str(number).encode() for number in range(count)]
+    publish(broker, topic, *(values[part::4] for part in range(4)))
+
+    async def share() -> list[set[bytes]]:
+        taken: list[set[bytes]] = [set(), set()]
+        store = asyncio.Event()
+
+        async def take(by: int, records: list[Record]) -> None:
+            if not store.is_set():
+                raise StoreUnavailable("away")
+            taken[by].update(record.value or b"" for record in records)
+
+        first, second = (
+            create_worker(topic, {topic: partial(take, by)}, Settings(), broker, batch=SLICES, within=0.05)
+            for by in range(2)
+        )
+        await first.start()
+        async with asyncio.timeout(SECONDS):
+            while not first.consumer._buffered_partitions:  # type: ignore[attr-defined]
+                await asyncio.sleep(0.01)
+            joined = asyncio.create_task(second.start())
+            while not first.rebalancing:
+                await asyncio.sleep(0.01)
+            store.set()
+            await joined
+            while len(taken[0] | taken[1]) < count or not taken[1]:
+                await asyncio.sleep(0.05)
+        await asyncio.gather(first.stop(), second.stop())
+        return taken
+
+    both = asyncio.run(share())
+    assert both[0] | both[1] == set(values)
+    assert both[1], "the second worker has none of them"
 
 
 def test_a_worker_ends_in_order_though_a_broker_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ true correctness: `interactions/gsm8k.jsonl.gz` in the directory that `TOCSIN_DA
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import json
 import math
@@ -18,7 +19,6 @@ import numpy as np
 from detectors.estimation import Estimate, FloatArray, cross_predicted, estimate_mean
 
 DATA = Path(os.environ.get("TOCSIN_DATA", Path(__file__).parents[2] / "shared" / "data"))
-DRAWS = 600
 
 
 def answers(data: Path) -> tuple[FloatArray, FloatArray]:
@@ -46,13 +46,16 @@ def estimated(signals: FloatArray, labels: FloatArray, chosen: np.ndarray[tuple[
 
 def main() -> None:
     """Print coverage and widths."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--draws", type=int, default=600, help="of labels, for each number of them")
+    draws = range(parser.parse_args().draws)
     signals, labels = answers(DATA)
     truth, random = labels.mean(), np.random.default_rng(0)
     sys.stdout.write(
         f"{len(labels)} answers, {truth:.1%} right\nlabels  covered  width  labels alone: covered  width\n"
     )
     for count in (30, 100, 200, 500):
-        found = [estimated(signals, labels, random.choice(len(labels), count, replace=False)) for _ in range(DRAWS)]
+        found = [estimated(signals, labels, random.choice(len(labels), count, replace=False)) for _ in draws]
         covered = np.mean([one.low <= truth <= one.high for one in found])
         plain = np.mean([one.plain_low <= truth <= one.plain_high for one in found])
         width = np.mean([one.high - one.low for one in found])

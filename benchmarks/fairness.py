@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from detectors.fairness import Pairs
 
 LEVELS = (0.05, 0.0005)
-RUNS, LEAST_UNITS = 60, 100
+LEAST_UNITS = 100
 
 
 def units_needed(rates: tuple[float, float], share: float, count: int, seed: int) -> dict[float, int]:
@@ -35,14 +36,17 @@ def units_needed(rates: tuple[float, float], share: float, count: int, seed: int
 
 def main() -> None:
     """Print the table of docs/fairness.md."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=60, help="of each kind")
+    seeds = range(parser.parse_args().runs)
     sys.stdout.write("level  share  median  80 %  found\n")
     for share in (0.1, 0.5):
-        runs = [units_needed((0.04, 0.02), share, 60_000 if share < 0.5 else 20_000, seed) for seed in range(RUNS)]
+        runs = [units_needed((0.04, 0.02), share, 60_000 if share < 0.5 else 20_000, seed) for seed in seeds]
         for level in LEVELS:
             units = np.array([run.get(level, np.inf) for run in runs])
             median, most = np.median(units), np.quantile(units, 0.8, method="higher")
             sys.stdout.write(f"{level}  {share}  {median:.0f}  {most:.0f}  {np.isfinite(units).mean():.0%}\n")
-    null = [units_needed((0.02, 0.02), 0.5, 10_000, seed) for seed in range(RUNS)]
+    null = [units_needed((0.02, 0.02), 0.5, 10_000, seed) for seed in seeds]
     for level in LEVELS:
         sys.stdout.write(f"no gap, level {level}: found in {np.mean([level in run for run in null]):.1%} of runs\n")
 

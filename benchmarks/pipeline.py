@@ -17,6 +17,7 @@ import argparse
 import asyncio
 import csv
 import io
+import math
 import os
 import random
 import statistics
@@ -134,13 +135,15 @@ def interactions() -> Iterator[dict[str, Any]]:
         }
 
 
-def flat_out(system: System, bootstrap: str, application: str, seconds: float) -> tuple[int, float]:
+def flat_out(
+    system: System, bootstrap: str, application: str, seconds: float, most: float = math.inf
+) -> tuple[int, float]:
     """Publish without a pause: how many interactions, and stored a second, from the first call to the last row."""
     published = 0
     with tocsin.Client(application, bootstrap=bootstrap, queue_size=2 * QUEUED) as client:
         began = time.time()
         for values in interactions():
-            if time.time() > began + seconds:
+            if time.time() > began + seconds or published >= most:
                 break
             while published - client.stats.acknowledged > QUEUED:
                 time.sleep(0.001)
@@ -220,9 +223,11 @@ def main() -> None:
         return
     scorer_per_second = 0.0 if options.scorer == "stub" else alone(options.scorer, options.seconds)
     with started(options.bootstrap, options.scorer) as (system, bootstrap):
-        flat_out(system, bootstrap, "warming", 2)
+        # not more than it can score in that time: the broker would take ten minutes' work in a second
+        rate = scorer_per_second or math.inf
+        flat_out(system, bootstrap, "warming", 2, 2 * rate)
         before = system.cpu_seconds()
-        published, per_second = flat_out(system, bootstrap, "flat-out", options.seconds)
+        published, per_second = flat_out(system, bootstrap, "flat-out", options.seconds, options.seconds * rate)
         cpu = (system.cpu_seconds() - before) / published
         calls, stored, visible = steady(system, bootstrap, "steady", per_second / 2, options.seconds)
     broker = "Kafka" if options.bootstrap else "embedded"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -115,7 +116,8 @@ class Client:
             The interaction's id, for `feedback`; None if it was dropped.
         """
         interaction_id = fields.get("interaction_id", new_id())
-        values: dict[str, Any] = {"interaction_id": interaction_id, "occurred_at": now(), **self._defaults}
+        # seconds, which validation makes a time of, later: `now` costs a service that was asleep twice what this does
+        values: dict[str, Any] = {"interaction_id": interaction_id, "occurred_at": time.time(), **self._defaults}
         for name, value in fields.items():
             values[name] = _own(value)
         values["prompt"], values["response"] = _own(prompt), response

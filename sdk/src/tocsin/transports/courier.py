@@ -77,7 +77,8 @@ class Courier:
         self._queue_size = queue_size
         self._spool = new_spool() if new_spool is not None else None
         self._queue: SimpleQueue[Draft | None] = SimpleQueue()  # None wakes the thread up, to see that it shall stop
-        self._changed = threading.Condition()  # re-entrant: a signal handler may publish in the middle of `put`
+        self._lock = threading.RLock()  # re-entrant: a signal handler may publish in the middle of `put`
+        self._changed = threading.Condition(self._lock)
         self._stop = threading.Event()
         self._closed = False
         self._threads: list[threading.Thread] = []
@@ -106,7 +107,7 @@ class Courier:
 
     def put(self, draft: Draft) -> bool:
         """Queue a draft; False if it was dropped. Never waits for the network or the disk."""
-        with self._changed:
+        with self._lock:  # in C, while entering the condition is Python
             if self._closed or self._queued >= self._queue_size or not self._running():
                 self._dropped += 1
                 return False

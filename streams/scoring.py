@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -16,6 +17,8 @@ from typing import Protocol
 from detectors.encoder import open_encoder
 from detectors.scoring import Scorer, Scores
 from streams.engines.tether import PR_SET_PDEATHSIG
+from streams.logs import log_to_stderr
+from streams.metrics import SIGNAL_FAILURES
 from streams.scorers.chosen import chosen_signals
 from streams.settings import Settings
 from tocsin.contracts import Interaction
@@ -57,13 +60,16 @@ class ScoringProcesses:
         """
         pool = self._pool
         try:
-            return pool.submit(_score, interactions).result()
+            scores, failures = pool.submit(_score, interactions).result()
         except BrokenProcessPool:
             with self._lock:
                 if self._pool is pool:  # several threads find it broken, one makes another
                     pool.shutdown(wait=False)
                     self._pool = self._started()
-            return self._pool.submit(_score, interactions).result()
+            scores, failures = self._pool.submit(_score, interactions).result()
+        for labels, count in failures.items():
+            SIGNAL_FAILURES.labels(*labels).inc(count)
+        return scores
 
     def close(self) -> None:
         """End the processes."""
@@ -78,8 +84,13 @@ def open_scoring(settings: Settings) -> Scoring:
     """What the score stage scores with; otherwise as `open_scorer`."""
     scorer = open_scorer(settings)  # also where others compute: what is wrong is said here, in one line
     if settings.scoring.processes:
-        return ScoringProcesses(settings.scoring.processes, partial(open_scorer, settings), scorer.batch)
+        return ScoringProcesses(settings.scoring.processes, partial(_open_elsewhere, settings), scorer.batch)
     return scorer
+
+
+def _open_elsewhere(settings: Settings) -> Scorer:
+    log_to_stderr(settings.log_level, settings.log_format)
+    return open_scorer(settings)
 
 
 def open_scorer(settings: Settings, threads: int = 1) -> Scorer:
@@ -110,5 +121,18 @@ def _begin(parent: int, open_in_process: Callable[[], Scorer]) -> None:
     _of_this_process.append(open_in_process())
 
 
-def _score(interactions: Sequence[Interaction]) -> list[Scores]:
-    return _of_this_process[0].score(interactions)
+def _score(interactions: Sequence[Interaction]) -> tuple[list[Scores], Counter[tuple[str, str]]]:
+    """Scores, and how often each signal failed meanwhile: nobody asks this process for its metrics."""
+    before = _failures()
+    return _of_this_process[0].score(interactions), _failures() - before
+
+
+def _failures() -> Counter[tuple[str, str]]:
+    samples = (sample for metric in SIGNAL_FAILURES.collect() for sample in metric.samples)
+    return Counter(
+        {
+            (sample.labels["signal"], sample.labels["error"]): int(sample.value)
+            for sample in samples
+            if sample.name.endswith("_total")
+        }
+    )

@@ -131,7 +131,7 @@ class System(ABC):
             case "store":
                 (self._folder("store") / "fault").write_text(fault.target)
             case "disk":
-                _limit_disk(self._disk, _used(self._disk))
+                _fill(self._disk)
 
     def end(self, fault: Fault) -> None:
         """Undo it."""
@@ -243,11 +243,15 @@ def variables_of(tree: dict[str, Any], prefix: str = "TOCSIN_") -> dict[str, str
     return found
 
 
-def _used(disk: Path) -> str:
-    """Its size if it were full now."""
-    found = os.statvfs(disk)
-    return f"{(found.f_blocks - found.f_bfree) * found.f_frsize // 1024 + 64}k"
+def _fill(disk: Path) -> None:
+    """Make it about as large as what is on it; that may become more before it is done, and then it is refused."""
+    for doubled in range(12):
+        found = os.statvfs(disk)
+        with suppress(subprocess.CalledProcessError):
+            _limit_disk(disk, f"{(found.f_blocks - found.f_bfree) * found.f_frsize // 1024 + (64 << doubled)}k")
+            return
+    raise RuntimeError(f"{disk} grows faster than it can be filled")
 
 
 def _limit_disk(disk: Path, size: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True)
+    subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=True, capture_output=True)

@@ -1,5 +1,6 @@
 """Processes that score, and what happens when they are killed."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from streams.metrics import SIGNAL_FAILURES
 from streams.scoring import Scoring, ScoringProcesses, open_scorer, open_scoring
 from streams.settings import Settings
 from tocsin.contracts import Interaction
@@ -61,6 +63,21 @@ def test_a_killed_process_is_replaced_and_nothing_is_lost(processes):
     os.kill(children()[0], signal.SIGKILL)
     with ThreadPoolExecutor(3) as pool:
         assert all(same(scored, before) for scored in pool.map(lambda _: told(processes), range(3)))
+
+
+def test_failures_of_signals_in_processes_are_counted_and_logged_as_they_are_here(capfd):
+    nobody = {"name": "tone", "url": "http://127.0.0.1:9", "outputs": [{"name": "warmth"}]}
+    scoring = open_scoring(
+        Settings(log_format="json", scoring={"backend": "onnx", "processes": 1, "http_scorers": [nobody]})
+    )
+    counted = SIGNAL_FAILURES.labels("tone", "ConnectError")
+    before = counted._value.get()
+    assert all("prompt.warmth" not in scores.signals for scores in scoring.score(INTERACTIONS))
+    scoring.close()
+    assert counted._value.get() == before + 1
+    assert [json.loads(line)["message"] for line in capfd.readouterr().err.splitlines() if "tone" in line] == [
+        "signal tone failed: ConnectError"
+    ]
 
 
 def test_processes_end_with_the_one_that_started_them(settings):

@@ -26,8 +26,8 @@ demo: $(INSTALLED) ## replay real conversations with four changes in them; ends 
 up: $(INSTALLED) ## run everything in one process, on this machine, until Ctrl-C
 	exec $(BIN)/tocsin up
 
-test: $(INSTALLED) ## all tests
-	$(BIN)/python -m pytest
+test: $(INSTALLED) ## all tests, file by file on two cores
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(INSTALLED) ## ruff, mypy strict, import directions, exported schemas
 	$(BIN)/ruff check .

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, get_args, get_origin
 
 import typer
 from prometheus_client.metrics import MetricWrapperBase
@@ -21,6 +21,7 @@ from streams import metrics
 from streams.core.units import REPEAT_SIGNALS
 from streams.settings import Application, Settings
 
+SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 TAILS = {True: "higher", False: "lower", None: "both"}
 
 
@@ -33,13 +34,10 @@ def settings_page() -> str:
         "two underscores in the environment: `TOCSIN_GATEWAY__PORT=9000` sets `port` under `[gateway]`. Lists and",
         "tables are JSON there. `tocsin config show` prints every effective value and where it came from.",
         "",
-        "| setting | default | what it does |",
-        "|---|---|---|",
-        *(f"| `{name}` | `{_default(field)}` | {field.description or ''} |" for name, field in _fields(Settings)),
-        *(
-            f"| `applications.NAME.{name}` | `{_default(field)}` | {field.description or ''} |"
-            for name, field in _fields(Application)
-        ),
+        "| setting | default | may be | what it does |",
+        "|---|---|---|---|",
+        *(_row(name, field) for name, field in _fields(Settings)),
+        *(_row(f"applications.NAME.{name}", field) for name, field in _fields(Application)),
     ]
     return "\n".join(lines) + "\n"
 
@@ -50,6 +48,17 @@ def _fields(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, F
             yield from _fields(field.annotation, f"{prefix}{name}.")
         elif name != "applications":
             yield f"{prefix}{name}", field
+
+
+def _row(name: str, field: FieldInfo) -> str:
+    return f"| `{name}` | `{_default(field)}` | {_range(field)} | {field.description or ''} |"
+
+
+def _range(field: FieldInfo) -> str:
+    if get_origin(field.annotation) is Literal:
+        return ", ".join(f"`{choice}`" for choice in get_args(field.annotation))
+    bounds = ((sign, getattr(each, name, None)) for each in field.metadata for name, sign in SIGNS.items())
+    return ", ".join(f"{sign} {bound:.12g}" for sign, bound in bounds if bound is not None)
 
 
 def _default(field: FieldInfo) -> str:

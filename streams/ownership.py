@@ -47,6 +47,11 @@ def owned(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def was_owned(directory: Path) -> bool:
+    """Whether some process owns the directory, or ever did."""
+    return (directory / "owner").exists()
+
+
 def is_owned(directory: Path) -> bool:
     """Whether some process owns the directory now."""
     try:

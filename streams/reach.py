@@ -15,7 +15,7 @@ import httpx
 from streams import deadletters
 from streams.core.decoding import bounds_of
 from streams.deadletters import Order, Replayed, Selection
-from streams.ownership import EngineError, where_it_runs
+from streams.ownership import EngineError, was_owned, where_it_runs
 from streams.plain import plain
 from streams.settings import Settings
 
@@ -27,15 +27,32 @@ TIMEOUT_SECONDS = 60
 Row = dict[str, Any]
 
 
+@contextmanager
+def _opened(settings: Settings) -> Iterator[Engines]:
+    """The engines of a system that does not run; what is embedded must have been used before.
+
+    Raises:
+        EngineError: there is nothing; a new directory would answer that all is well.
+    """
+    from streams.engines import open_engines
+
+    embedded = not (settings.broker.bootstrap and settings.clickhouse.host)
+    if embedded and not was_owned(settings.data_directory):
+        raise EngineError(
+            f"nothing was ever stored in {settings.data_directory.absolute()}; name the place with --data"
+        )
+    with open_engines(settings) as engines:
+        yield engines
+
+
 def audit_now(settings: Settings) -> dict[str, Any]:
     """The audit of the system with these settings."""
     url = where_it_runs(settings.data_directory)
     if url is not None:
         return dict(_ask("GET", f"{url}/v1/audit"))
     from streams.audit import as_json, audit
-    from streams.engines import open_engines
 
-    with open_engines(settings) as engines:
+    with _opened(settings) as engines:
         return as_json(audit(engines.store, engines.bootstrap))
 
 
@@ -52,9 +69,8 @@ def run_sql(settings: Settings, query: str) -> list[dict[str, Any]]:
     if url is not None:
         return list(_ask("POST", f"{url}/v1/sql", content=query))
     from streams.control import sql_rows
-    from streams.engines import open_engines
 
-    with open_engines(settings) as engines:
+    with _opened(settings) as engines:
         return sql_rows(engines.store, query)
 
 
@@ -65,9 +81,8 @@ def read_reports(settings: Settings, names: Sequence[str], application: str) -> 
         asked = ({"name": name, "application": application} for name in names)
         return {each["name"]: list(_ask("POST", f"{url}/v1/reports", json=each)) for each in asked}
     from sinks.queries import Queries
-    from streams.engines import open_engines
 
-    with open_engines(settings) as engines:
+    with _opened(settings) as engines:
         queries = Queries(engines.store)
         return {name: [plain(row) for row in queries.read(name, application=application)] for name in names}
 
@@ -95,10 +110,9 @@ def dead_letters(settings: Settings) -> Iterator[DeadLetters]:
     if url is not None:
         yield _Remote(f"{url}/v1/dead-letters")
         return
-    from streams.engines import open_engines
     from streams.gateway.publisher import Publisher
 
-    with open_engines(settings) as engines, asyncio.Runner() as runner:
+    with _opened(settings) as engines, asyncio.Runner() as runner:
         publisher = Publisher(
             engines.bootstrap,
             timeout_seconds=TIMEOUT_SECONDS,

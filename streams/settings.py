@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -413,15 +414,12 @@ def load(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> tu
         file = Path("tocsin.toml")
     if file is not None and not file.is_file():
         raise ConfigurationError(f"{file}: no such file")
+    trees: dict[str, dict[str, Any]] = {}
     try:
-        trees = {name: source() for name, source in _sources(file, flags or {}).items()}
+        trees |= {name: source() for name, source in _sources(file, flags or {}).items()}
         settings = Settings.model_validate(_merged(list(trees.values())))
     except ValidationError as error:
-        fault = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in fault["loc"])
-        raise ConfigurationError(
-            f"{where + ': ' if where else ''}{fault['msg'].removeprefix('Value error, ')}"
-        ) from None
+        raise ConfigurationError(_fault(error, trees)) from None
     except SettingsError as error:  # a variable that should hold a table as JSON
         raise ConfigurationError(str(error)) from None
     except (ValueError, OSError) as error:  # not TOML, not readable
@@ -430,6 +428,20 @@ def load(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> tu
     for name, tree in reversed(trees.items()):
         origin |= dict.fromkeys((key for key, _ in _flat(tree)), name)
     return settings, origin
+
+
+def _fault(error: ValidationError, trees: Mapping[str, Mapping[str, Any]]) -> str:
+    """What is wrong first, and where that was said."""
+    fault = error.errors(include_input=False, include_url=False)[0]
+    where = ".".join(str(part) for part in fault["loc"])
+    if not where:
+        return fault["msg"].removeprefix("Value error, ")
+    sources = [name for name, tree in trees.items() if any(f"{key}.".startswith(f"{where}.") for key, _ in _flat(tree))]
+    said = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "extra_forbidden":
+        near = get_close_matches(where, effective(Settings.model_construct()), 1)
+        said = f"there is no such setting{f'; is it {near[0]}?' if near else ''}"
+    return f"{where}: {said}{f' ({sources[-1]})' if sources else ''}"
 
 
 def effective(settings: Settings) -> dict[str, Any]:

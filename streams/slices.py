@@ -115,6 +115,8 @@ def released(held: Mapping[TP, deque[Any]], behind: Collection[TP]) -> dict[TP, 
 class SliceThread(driver.AIOKafkaConsumerThread):
     """Faust's thread around aiokafka's consumer."""
 
+    logger = driver.logger  # else one of our own, which tells of every start
+
     async def on_thread_stop(self) -> None:
         """Close the consumer, also while a broker is away."""
         try:
@@ -127,6 +129,8 @@ class SliceThread(driver.AIOKafkaConsumerThread):
 
 class SliceConsumer(driver.Consumer):
     """A consumer of slices: what is committed ends before the first slice of a partition that is not acknowledged."""
+
+    logger = driver.logger
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +18,6 @@ from streams.settings import ConfigurationError, Settings, load
 
 app = typer.Typer(
     name="tocsin",
-    help="Watches LLM applications in production and pages people within a false-alarm budget.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -44,6 +44,21 @@ def settings_from(config: Path | None, data: Path | None = None, port: int | Non
     if port is not None:
         flags["gateway"] = {"port": port}
     return load(config, flags)[0]
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        screen.print(f"tocsin {version('tocsin-server')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Watches LLM applications in production and pages people within a false-alarm budget."""
 
 
 @contextmanager

@@ -31,8 +31,10 @@ def config_check(config: ConfigFile = None) -> None:
     """Read the configuration; exit 2 and one line that names the field if it is wrong."""
     with failing_in_one_line():
         from sinks.notification import Notifier
+        from streams.pipeline import rules_of
 
         settings = settings_from(config)
+        rules_of(settings)
         Notifier([url.get_secret_value() for url in settings.notification.urls])
     screen.print("the configuration is valid")
 

@@ -43,7 +43,7 @@ def up(config: ConfigFile = None, data: DataDirectory = None, port: Port = None)
 
         def announce(url: str) -> None:
             screen.print(f"tocsin is up: pages and gateway at {url}")
-            screen.print(f"data in {settings.data_directory}; Ctrl-C ends it")
+            screen.print(f"data in {settings.data_directory}, Kafka at {engines.bootstrap}; Ctrl-C ends it")
 
         with open_engines(settings) as engines:
             asyncio.run(serve(settings, engines, ROLES, gateway=True, announce=announce))

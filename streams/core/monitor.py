@@ -181,7 +181,8 @@ class ApplicationMonitor:
 
     def _shows(self, more: int, clock: float) -> bool:
         """Whether evidence is shown after so many more units, at this time."""
-        return self.whole.unshown + more >= SHOWN_EVERY and clock >= self.shown_at + SHOWN_SECONDS
+        pause = SHOWN_SECONDS if self.whole.learning is None else 0.0  # a history is imported in a moment
+        return self.whole.unshown + more >= SHOWN_EVERY and clock >= self.shown_at + pause
 
     def _advance(self, run: Sequence[tuple[Unit, tuple[str, ...]]], sharing: frozenset[str]) -> list[Event]:
         if not run:

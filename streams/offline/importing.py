@@ -6,6 +6,7 @@ killed one stood. What it had sent but not written down is sent again; ids make 
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections import Counter
@@ -30,8 +31,11 @@ from tocsin.transports.http import HttpTransport
 from tocsin.transports.kafka import KafkaTransport
 
 FOLDER = "imports"  # in the data directory
+logger = logging.getLogger(__name__)
+
 BATCH = 200
 MOST_TOLD = 100
+TELLING_ATTEMPT = 4  # about a second after the first
 NOT_ALLOWED = ("HTTP 401", "HTTP 403")
 
 
@@ -190,7 +194,17 @@ def _deliver(transport: Transport, messages: Sequence[Message], progress: Progre
         return outcome
 
     if messages:
-        Retrying(retry=retry_if_result(lambda outcome: bool(outcome.undelivered)), wait=_patience)(deliver)
+        again = retry_if_result(lambda outcome: bool(outcome.undelivered))
+        Retrying(retry=again, wait=_patience, before_sleep=_tell)(deliver)
+
+
+def _tell(state: RetryCallState) -> None:
+    """Once for an outage of a second or more."""
+    if state.attempt_number == TELLING_ATTEMPT and state.outcome:
+        logger.warning(
+            "nothing is taken (%s); waiting. Ctrl-C ends it, and the same command goes on",
+            state.outcome.result().reason,
+        )
 
 
 def _patience(state: RetryCallState) -> float:

@@ -11,7 +11,16 @@ from typing import Any
 import orjson
 
 from streams.core.decoding import Bounds, DeadLetter
-from streams.offline.interactions import OF_THE_TABLE, ROW, STORED, bounds_of_history, interaction_of, parsed
+from streams.offline.interactions import (
+    OF_THE_TABLE,
+    ROW,
+    STORED,
+    Read,
+    bare_text,
+    bounds_of_history,
+    interaction_of,
+    parsed,
+)
 from streams.offline.records import Record
 from streams.settings import Limits
 from tocsin.contracts import Interaction
@@ -71,12 +80,20 @@ class Lines:
 
     def read(self, record: Record, now: datetime) -> Ready | Refused:
         """What a record says, at this time."""
-        plain = parsed(record, self._bounds)
-        found = plain if isinstance(plain, DeadLetter) else interaction_of(self._fields(plain, record), 0, self._bounds)
+        found = self._found(record)
         if isinstance(found, DeadLetter):
             return Refused(record.number, found.reason, found.detail)
         assert isinstance(found.value, Interaction)  # what was scored elsewhere was left out
         return self._judged(found.value, record.number, now)
+
+    def _found(self, record: Record) -> Read:
+        plain = parsed(record, self._bounds)
+        if isinstance(plain, DeadLetter):
+            return plain
+        fields = self._fields(plain, record)
+        if bare_text(fields) is not None:
+            return DeadLetter("schema", "text: no field of an interaction; say --map prompt=text if it is the prompt")
+        return interaction_of(fields, 0, self._bounds)
 
     def _fields(self, plain: Mapping[str, Any], record: Record) -> dict[str, Any]:
         named = {name: _at(plain, path) for name, path in self._reading.columns.items()}

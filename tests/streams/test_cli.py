@@ -33,6 +33,8 @@ def test_help_names_every_command() -> None:
         ("[gateway]\nprot = 1", "gateway.prot"),
         ("[watch]\nreference_units = 10", "watch.reference_units"),
         ("[gateway]\nhost = '0.0.0.0'", "gateway.keys"),
+        ("[watch]\nsegments = ['colour']", "watch.segments"),
+        ("[watch.signals]\ncolour = true", "watch.signals"),
         ("not toml", "tocsin.toml"),
     ],
 )
@@ -109,6 +111,18 @@ def test_backtest_needs_a_reference_and_says_how_much(tmp_path: Path) -> None:
     assert code == 2
     assert "2000" in err
     assert run("backtest", str(tmp_path / "none.jsonl"), "--reference-first", "10")[0] == 2
+
+
+@pytest.mark.parametrize("command", [["audit"], ["sql", "SELECT 1 FROM interactions"], ["dead-letters", "list"]])
+def test_a_directory_where_nothing_was_ever_stored_is_no_system(tmp_path: Path, command: list[str]) -> None:
+    code, _, err = run(*command, "--data", str(tmp_path / "typo"))
+    assert code == 1
+    assert "nothing was ever stored" in err and len(err.splitlines()) == 1
+    assert not (tmp_path / "typo").exists()
+
+
+def test_the_program_tells_its_version() -> None:
+    assert run("--version")[1].startswith("tocsin ")
 
 
 def test_sql_refuses_what_is_no_select_over_our_tables(tmp_path: Path) -> None:

@@ -36,8 +36,8 @@ class InteractionFields(TypedDict, total=False):
     environment: str
     context: Sequence[str]
     reference: str | None
-    model: Model | Mapping[str, str] | None
-    prompt_template: PromptTemplate | Mapping[str, str] | None
+    model: Model | Mapping[str, str] | str | None
+    prompt_template: PromptTemplate | Mapping[str, str] | str | None
     session_id: str | None
     subject_id: str | None
     attributes: Mapping[str, str]

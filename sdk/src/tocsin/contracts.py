@@ -11,7 +11,17 @@ from datetime import UTC, datetime
 from typing import Annotated, Final, Literal
 
 import uuid_utils
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
 
 SCHEMA_VERSION: Final = 1
 
@@ -70,6 +80,14 @@ class PromptTemplate(Contract):
     version: Name | None = None
 
 
+def _by_name(value: object) -> object:
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _named(kind: type[Contract]) -> BeforeValidator:
+    return BeforeValidator(_by_name, json_schema_input_type=kind | Name)
+
+
 class Usage(Contract):
     """What the call consumed. `cost` is in the currency that the installation reports in."""
 
@@ -90,8 +108,10 @@ class Interaction(Contract):
     response: str
     context: list[str] = Field(default_factory=list, description="retrieved passages that the model was given")
     reference: str | None = Field(default=None, description="the expected answer, where one is known")
-    model: Model | None = None
-    prompt_template: PromptTemplate | None = None
+    model: Annotated[Model, _named(Model)] | None = Field(default=None, description="a text is its name")
+    prompt_template: Annotated[PromptTemplate, _named(PromptTemplate)] | None = Field(
+        default=None, description="a text is its name"
+    )
     session_id: Identifier | None = None
     subject_id: Identifier | None = Field(default=None, description="pseudonymous person, for erasure")
     attributes: dict[Name, str] = Field(default_factory=dict, max_length=64)
@@ -127,7 +147,9 @@ class Feedback(Contract):
 
     @field_validator("value")
     @classmethod
-    def _finite(cls, value: float | str) -> float | str:
+    def _finite(cls, value: float | str, info: ValidationInfo) -> float | str:
         if isinstance(value, float) and not abs(value) < float("inf"):
             raise ValueError("must be finite")
+        if isinstance(value, str) and info.data.get("kind") == "rating":
+            raise ValueError("a rating must be a number")
         return value

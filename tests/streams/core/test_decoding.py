@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.core.decoding import Accepted, Bounds, DeadLetter, Origin, decode, decode_feedback, decode_interaction
-from tocsin.contracts import Feedback, Interaction
+from tocsin.contracts import Feedback, Interaction, Model, PromptTemplate
 from tocsin.messages import COMMAND, SIGNALS_MESSAGE, Joined
 from tocsin.transports import encoded
 
@@ -155,6 +155,18 @@ def test_the_detail_names_the_field() -> None:
         assert isinstance(answer, DeadLetter) and answer.detail == named
 
 
+def test_a_model_and_a_template_may_be_given_by_name_alone() -> None:
+    answer = interaction(model="gpt", prompt_template="greeting")
+    assert not isinstance(answer, DeadLetter)
+    assert (answer.value.model, answer.value.prompt_template) == (Model(name="gpt"), PromptTemplate(name="greeting"))
+
+
+def test_a_rating_is_a_number() -> None:
+    assert isinstance(decode_feedback(json.dumps(RATING).encode(), NOW, BOUNDS), Accepted)
+    answer = decode_feedback(json.dumps(RATING | {"value": MARK}).encode(), NOW, BOUNDS)
+    assert answer == DeadLetter("schema", "value: Value error, a rating must be a number")
+
+
 def test_a_kind_of_message_that_is_not_known_is_not_repeated_in_the_detail() -> None:
     answer = decode(json.dumps({"kind": MARK}).encode(), COMMAND, BOUNDS)
     assert answer == DeadLetter("schema", ": unknown kind")
@@ -182,9 +194,12 @@ def test_a_text_of_exactly_the_limit_is_left_alone() -> None:
     assert isinstance(answer, Accepted) and answer.flags == () and len(answer.value.prompt_text) == 1_000
 
 
-@pytest.mark.parametrize("value", ["good", 4, 4.5, "x" * 5_000])
-def test_feedback_of_any_kind_is_read(value: float | str) -> None:
-    assert reason(decode_feedback(json.dumps(RATING | {"value": value}).encode(), NOW, BOUNDS)) == "accepted"
+@pytest.mark.parametrize(
+    ("kind", "value"), [("label", "good"), ("rating", 4), ("rating", 4.5), ("comment", "x" * 5_000)]
+)
+def test_feedback_of_any_kind_is_read(kind: str, value: float | str) -> None:
+    raw = json.dumps(RATING | {"kind": kind, "value": value}).encode()
+    assert reason(decode_feedback(raw, NOW, BOUNDS)) == "accepted"
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,12 @@ def test_progress_is_shown_while_learning(traffic: Any, rules: Rules) -> None:
     assert shown[-1].evidence == 480 / UNITS
 
 
+def test_progress_is_shown_though_everything_has_happened_at_one_moment(traffic: Any, rules: Rules) -> None:
+    moment = traffic(1)[0].occurred_at
+    shown = curve(fed(ApplicationMonitor("shop", rules), traffic(100, occurred_at=moment)))
+    assert [point.units for point in shown] == [32, 64, 96]
+
+
 def test_another_encoder_begins_learning_anew(traffic: Any, rules: Rules) -> None:
     monitor = ApplicationMonitor("shop", rules)
     fed(monitor, traffic(1_500) + traffic(700, first=1_500, encoder="e2"))

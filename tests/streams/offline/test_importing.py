@@ -58,6 +58,7 @@ def test_fields_are_found_where_the_file_has_them() -> None:
     [
         ({"prompt": "a", "response": "b", "ocurred_at": WHEN}, "schema", "ocurred_at"),
         ({"prompt": "a"}, "schema", "response"),
+        ({"text": "a"}, "schema", "--map prompt=text"),
         ({"prompt": "a", "response": "b", "occurred_at": "2020-01-01"}, "too_old", "90 days"),
         ({"prompt": "a", "response": "b", "occurred_at": "2027-01-01"}, "future", "ahead"),
         ({"prompt": "a", "response": "b", "application": ""}, "schema", "application"),

@@ -76,19 +76,24 @@ class Incident:
         return self.pages[1:]
 
     @property
+    def paged(self) -> tuple[str, ...]:
+        """The other streams that paged, in the order in which they did."""
+        own = self.first.stream if self.first else ""
+        return tuple(stream for stream in self.row["streams"] if stream != own)
+
+    @property
     def moved(self) -> tuple[Moved, ...]:
-        """What moved with it, most evidence first."""
+        """What moved with it by the time of the first page and did not page, most evidence first."""
         return self._beside(moved=True)
 
     @property
     def still(self) -> tuple[Moved, ...]:
-        """What did not move."""
+        """What did not move by then, nor paged later."""
         return self._beside(moved=False)
 
     def _beside(self, *, moved: bool) -> tuple[Moved, ...]:
         rows = self.first.moved if self.first else []
-        own = self.first.stream if self.first else ""
-        found = [row for row in rows if (row.evidence >= MOVED) == moved and row.stream != own]
+        found = [row for row in rows if (row.evidence >= MOVED) == moved and row.stream not in self.row["streams"]]
         return tuple(sorted(found, key=lambda row: -row.evidence))
 
     @property

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import ceil
 
 from dashboards.web.reports import MOVED, REMEMBERED, Reports, Row, Span, span
 from dashboards.web.words import State, number, stream_words
@@ -46,10 +47,10 @@ class Application:
 
     @property
     def sparkline(self) -> str:
-        """The traffic as the outline of an SVG path, two units a step and twenty high."""
+        """The traffic as an SVG path of bars, two units a step and twenty high; little traffic is not none."""
         most = max(self.traffic, default=0) or 1
-        heights = " ".join(f"{2 * place} {20 - round(20 * one / most)}" for place, one in enumerate(self.traffic))
-        return f"M0 20L{heights} {2 * len(self.traffic) - 2} 20Z"
+        bars = (f"V{20 - ceil(20 * one / most)}H{2 * place + 2}" for place, one in enumerate(self.traffic))
+        return f"M0 20{''.join(bars)}V20Z"
 
     @property
     def rank(self) -> tuple[int, float, str]:
@@ -163,8 +164,8 @@ def _state(incidents: Sequence[Row], interactions: int, *, learning: bool) -> St
     return "learning" if learning else "watching"
 
 
-def _learning(rows: Sequence[Row]) -> tuple[int, int] | None:
-    """Units so far and units needed."""
+def learned(rows: Iterable[Row]) -> tuple[int, int] | None:
+    """Units so far and units needed, from the last evidence of an application."""
     for row in rows:
         if row["stream"] == LEARNING:
             units, share = int(row["units"]), float(row["evidence"])
@@ -172,11 +173,15 @@ def _learning(rows: Sequence[Row]) -> tuple[int, int] | None:
     return None  # it is shown from its 32nd unit on
 
 
+def is_watched(references: Iterable[Row]) -> bool:
+    """Whether one of an application's references is current."""
+    return any(row["status"] == "current" for row in references)
+
+
 def _application(name: str, read: _Grouped, over: Span) -> Application:
     traffic, references = read.traffic[name], read.references[name]
     streams = [_stream(row) for row in read.evidence[name] if row["stream"] != LEARNING]
-    learning = _learning(read.evidence[name])
-    watched = any(row["status"] == "current" for row in references)
+    learning, watched = learned(read.evidence[name]), is_watched(references)
     interactions = sum(int(row["interactions"]) for row in traffic)
     return Application(
         name=name,

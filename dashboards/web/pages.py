@@ -28,8 +28,8 @@ from starlette.staticfiles import StaticFiles
 
 from dashboards.web.headers import REPORT_POLICY, Headers
 from dashboards.web.incident import read_incident
-from dashboards.web.overview import LEARNING, Overview, read_overview
-from dashboards.web.people import people_routes
+from dashboards.web.overview import LEARNING, Overview, is_watched, learned, read_overview
+from dashboards.web.people import check_known, people_routes
 from dashboards.web.rendering import Renderer, csv_file, segment
 from dashboards.web.reports import RANGES, REMEMBERED, CommandNotSent, Reports, Row, Span, span
 from dashboards.web.series import POINTS, read_series
@@ -85,15 +85,18 @@ class Pages:
         known = await run_in_threadpool(self.reports.read, "evidence_now", since=self.now() - REMEMBERED)
         mine = [row for row in known if row["application"] == name]
         found = await run_in_threadpool(self.reports.read, "incidents_of", application=name)
-        if not mine and not found and not await run_in_threadpool(self._has_traffic, name):
-            raise HTTPException(404, "No application of this name has sent anything in the last 30 days.")
-        streams = [row for row in mine if row["stream"] != LEARNING]
-        context: dict[str, Any] = {"name": name, "streams": streams, "found": found, "range": _range(request)}
+        if not mine and not found:
+            await run_in_threadpool(check_known, self.reports, name, self.now())
+        references = await run_in_threadpool(self.reports.read, "references")
+        context: dict[str, Any] = {
+            "name": name,
+            "streams": [row for row in mine if row["stream"] != LEARNING],
+            "learned": learned(mine),
+            "watched": is_watched(row for row in references if row["application"] == name),
+            "found": found,
+            "range": _range(request),
+        }
         return self.renderer.page(request, "application.html", **context)
-
-    def _has_traffic(self, name: str) -> bool:
-        rows = self.reports.read("traffic", since=self.now() - REMEMBERED, step=int(REMEMBERED.total_seconds()))
-        return any(row["application"] == name for row in rows)
 
     async def incident(self, request: Request) -> Response:
         """What changed, since when, how big, for whom, why, what to do?"""
@@ -248,7 +251,7 @@ def create_pages(
         Route("/incidents/{incident_id}/resolve", pages.resolve, methods=["POST"]),
         Route("/references/promote", pages.promote, methods=["POST"]),
         Route("/series/evidence.{form}", pages.series),
-        *people_routes(reports, renderer, groupings, judge_model),
+        *people_routes(reports, renderer, groupings, judge_model, now),
         Route("/sql", pages.sql),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]

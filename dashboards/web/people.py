@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from dashboards.web.rendering import Renderer
-from dashboards.web.reports import Reports, Row
+from dashboards.web.reports import REMEMBERED, Reports, Row
 
 
-def people_routes(reports: Reports, renderer: Renderer, groupings: Sequence[str], judge_model: str) -> list[Route]:
+def check_known(reports: Reports, application: str, now: datetime) -> None:
+    """HTTPException 404 for an application that nothing is known of; it blocks."""
+    since = now - REMEMBERED
+    named = (
+        row["application"]
+        for name, window in (("evidence_now", {}), ("traffic", {"step": int(REMEMBERED.total_seconds())}))
+        for row in reports.read(name, since=since, **window)
+    )
+    if application not in named and not reports.read("incidents_of", application=application):
+        raise HTTPException(404, f"No application of this name has sent anything in the last {REMEMBERED.days} days.")
+
+
+def people_routes(
+    reports: Reports, renderer: Renderer, groupings: Sequence[str], judge_model: str, now: Callable[[], datetime]
+) -> list[Route]:
     """The routes.
 
     Args:
@@ -22,6 +38,7 @@ def people_routes(reports: Reports, renderer: Renderer, groupings: Sequence[str]
         renderer: of the templates.
         groupings: fields whose values are compared.
         judge_model: "" where no judge is configured.
+        now: the clock.
     """
 
     async def read(name: str, application: str) -> list[dict[str, Any]]:
@@ -30,15 +47,20 @@ def people_routes(reports: Reports, renderer: Renderer, groupings: Sequence[str]
     async def fairness(request: Request) -> Response:
         name = request.path_params["name"]
         compared, swaps = await read("fairness", name), await read("swaps", name)
+        if not compared and not swaps:
+            await run_in_threadpool(check_known, reports, name, now())
         context: dict[str, Any] = {"name": name, "compared": compared, "swaps": swaps, "groupings": groupings}
         return renderer.page(request, "fairness.html", differ=[row for row in compared if differs(row)], **context)
 
     async def quality(request: Request) -> Response:
         name = request.path_params["name"]
+        estimates, verdicts = await read("quality", name), await read("verdicts", name)
+        if not estimates and not verdicts:
+            await run_in_threadpool(check_known, reports, name, now())
         context: dict[str, Any] = {
             "name": name,
-            "estimates": await read("quality", name),
-            "verdicts": await read("verdicts", name),
+            "estimates": estimates,
+            "verdicts": verdicts,
             "agreement": await read("agreement", name),
             "judge_model": judge_model,
         }

@@ -43,6 +43,7 @@ def _environment() -> Environment:
         "query": lambda pairs: urlencode(pairs, doseq=True),
         "segment": segment,
         "stream": words.stream_words,
+        "unit": words.stream_unit,
     }
     templates.globals |= {"states": words.STATES, "ranges": tuple(RANGES), "moved_at": MOVED}
     return templates

@@ -64,11 +64,14 @@ class Series:
     def _lane(self, row: int, name: str, evidence: Sequence[float | None]) -> Markup:
         start, length = self.over.since.timestamp(), (self.over.until - self.over.since).total_seconds()
         top, floor = row * _LANE + _LABEL, (row + 1) * _LANE - 4
-        points = " ".join(
-            f"{_WIDTH * (at - start) / length:.1f},{floor - (floor - top) * min(value, 1.0):.1f}"
+        points = [
+            (f"{max(0.0, _WIDTH * (at - start) / length):.1f}", f"{floor - (floor - top) * min(value, 1.0):.1f}")
             for at, value in zip(self.times, evidence, strict=True)
             if value is not None
-        )
+        ]
+        line = " ".join(",".join(point) for point in points)
+        # the line of a single value, or of a few that are close, is not seen
+        dot = Markup('<circle cx="{}" cy="{}" r="2.5" fill="#3b82c4"/>').format(*points[-1])
         marks = Markup("").join(
             Markup('<line x1="{x}" x2="{x}" y1="{top}" y2="{floor}" stroke="#80868b" stroke-dasharray="1 3"/>').format(
                 x=f"{_WIDTH * (mark.at - start) / length:.1f}", top=top, floor=floor
@@ -78,8 +81,10 @@ class Series:
         return Markup(
             '<text x="0" y="{label}">{name}</text>'
             '<line x1="0" x2="{w}" y1="{top}" y2="{top}" stroke="#d2691e" stroke-dasharray="4 3"/>{marks}'
-            '<polyline points="{points}" fill="none" stroke="#3b82c4" stroke-width="1.5"/>'
-        ).format(label=top - 4, name=stream_words(name), w=_WIDTH, top=top, floor=floor, marks=marks, points=points)
+            '<polyline points="{line}" fill="none" stroke="#3b82c4" stroke-width="1.5"/>{dot}'
+        ).format(
+            label=top - 4, name=stream_words(name), w=_WIDTH, top=top, floor=floor, marks=marks, line=line, dot=dot
+        )
 
 
 def read_series(reports: Reports, application: str, streams: Sequence[str], over: Span, segment: str = "") -> Series:

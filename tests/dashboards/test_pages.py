@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dashboards.web.headers import PAGE_POLICY
-from tocsin.messages import Acknowledge, PromoteReference, Resolve
+from tocsin.messages import Acknowledge, Moved, PromoteReference, Resolve
 
 if TYPE_CHECKING:
     Installation = Any  # the class of the fixture in conftest.py, which importlib mode does not let us import
@@ -32,9 +32,31 @@ def test_an_empty_installation_teaches_the_first_call(installation: Installation
 def test_a_learning_application_says_how_many_units_are_missing(installation: Installation) -> None:
     installation.traffic("bot")
     installation.evidence("bot", "learning", [0.1, 0.2], units=250)
-    page = installation.client.get("/").text
-    assert "learning" in page and "500 of 2\u202f500" in page and "2\u202f000 units missing" in page
-    assert "Nothing needs you" in page
+    overview = installation.client.get("/").text
+    for page in (overview, installation.client.get("/applications/bot").text):
+        assert "learning" in page and "500 of 2\u202f500" in page and "2\u202f000 units missing" in page
+    assert "Nothing needs you" in overview
+
+
+def test_an_application_that_has_just_begun_says_so_until_it_is_watched(installation: Installation) -> None:
+    installation.traffic("bot")
+    for address in ("/", "/applications/bot"):
+        assert "just begun; sessions count once" in installation.client.get(address).text
+    installation.evidence("bot", "learning", [1.0], units=2500)
+    installation.reference("bot")
+    assert "learning" not in installation.client.get("/applications/bot").text
+
+
+def test_traffic_of_one_step_is_one_bar_and_little_traffic_is_not_none(installation: Installation) -> None:
+    def bars() -> list[int]:
+        (path,) = re.findall(r'<path d="M0 20([^"]*)V20Z"', installation.client.get("/").text)
+        return [20 - int(top) for top in re.findall(r"V(\d+)H", path)]
+
+    installation.traffic("bot", 1)
+    assert bars() == [0] * 47 + [20]
+    row = {"application": "bot", "occurred_at": MOMENT, "retention_days": 3650}
+    installation.store.insert("interactions", [row | {"interaction_id": f"more-{n}"} for n in range(99)])
+    assert sorted(bars()) == [0] * 46 + [1, 20]
 
 
 def test_the_overview_puts_incidents_first_and_the_most_evidence_beside_them(installation: Installation) -> None:
@@ -133,12 +155,26 @@ def test_the_incident_of_a_segment_shows_the_evidence_there(installation: Instal
     installation.page("bot", "p1", segment="attribute region=eu")
     installation.incident("bot", page_ids=["p1"])
     page = installation.client.get("/incidents/inc-1").text
-    assert "What people ask has changed in region=eu" in page and "Evidence in <bdi>region=eu</bdi>" in page
+    assert "What people ask has changed in region=eu" in page and "How near to a page in <bdi>region=eu</bdi>" in page
     (address,) = set(re.findall(r'data-series="([^"]+)"', page))
     series = installation.client.get(html.unescape(address)).json()
     assert [one["evidence"] for one in series["streams"]] == [[0.5, 1.0]]
     whole = installation.client.get("/series/evidence.json", params={"application": "bot"}).json()
     assert [one["evidence"] for one in whole["streams"]] == [[0.1, 0.1]]
+
+
+def test_a_stream_that_paged_in_the_same_incident_is_not_among_those_that_did_not_move(
+    installation: Installation,
+) -> None:
+    installation.page("bot", "p1", moved=[Moved(stream=name, evidence=0) for name in ("latency_ms", "cost")])
+    installation.page("bot", "p2", stream="latency_ms", evidence=1e6)
+    installation.incident("bot", page_ids=["p1", "p2"], streams=["prompt", "latency_ms"])
+    page = re.sub("[\n ]+", " ", installation.client.get("/incidents/inc-1").text)
+    moved = page[page.index('id="moved"') : page.index('id="still"')]
+    still = page[page.index('id="still"') : page.index("Deployments and groups")]
+    assert "Latency" in moved and "paged too" in moved and "Nothing else" not in moved
+    assert "1 stream did not move" in still and "Cost" in still and "Latency" not in still
+    assert "1\u202f000\u202f000" in page and "1.2 times what a page needs" in page
 
 
 def test_an_incident_whose_page_has_gone_still_shows(installation: Installation) -> None:
@@ -147,7 +183,15 @@ def test_an_incident_whose_page_has_gone_still_shows(installation: Installation)
 
 
 @pytest.mark.parametrize(
-    "address", ["/incidents/nobody", "/incidents/nobody/report", "/applications/nobody", "/nothing"]
+    "address",
+    [
+        "/incidents/nobody",
+        "/incidents/nobody/report",
+        "/applications/nobody",
+        "/fairness/nobody",
+        "/quality/nobody",
+        "/nothing",
+    ],
 )
 def test_what_is_not_there_is_a_page_with_404(installation: Installation, address: str) -> None:
     answer = installation.client.get(address)
@@ -276,6 +320,13 @@ def test_evidence_comes_as_json_csv_and_picture(installation: Installation) -> N
     assert rows[-1]["at"].endswith("+00:00")
     picture = installation.client.get("/series/evidence.svg", params={"application": "bot"})
     assert picture.headers["content-type"].startswith("image/svg+xml") and picture.text.count("<polyline") == 2
+
+
+def test_the_last_value_is_a_dot_in_the_picture_so_that_a_single_one_is_seen(installation: Installation) -> None:
+    installation.evidence("bot", "prompt", [0.5])
+    picture = installation.client.get("/series/evidence.svg", params={"application": "bot"}).text
+    line, dot = re.findall(r'points="([^"]*)"|<circle cx="([^"]*)" cy="([^"]*)"', picture)
+    assert line[0] == f"{dot[1]},{dot[2]}"
 
 
 @pytest.mark.parametrize(

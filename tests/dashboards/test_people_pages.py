@@ -7,11 +7,13 @@ from datetime import timedelta
 from tests.dashboards.conftest import ATTACK, NOW, Installation
 
 
-def compare(installation: Installation, value: str, low: float, high: float, paged: int = 0) -> None:
+def compare(
+    installation: Installation, value: str, low: float, high: float, paged: int = 0, **overrides: object
+) -> None:
     row = {"application": "bot", "began_at": NOW - timedelta(days=3), "compared_at": NOW, "field": "attribute tenant"}
     figures = {"units": 900, "rest_units": 2000, "pairs": 800, "mean": 0.06, "rest_mean": 0.02, "gap": (low + high) / 2}
     shown = {"value": value, "signal": "refusal", "measure": "rate", "low": low, "high": high, "paged": paged}
-    installation.store.insert("fairness", [row | figures | shown])
+    installation.store.insert("fairness", [row | figures | shown | overrides])
 
 
 def test_differences_come_first_with_their_intervals(installation: Installation) -> None:
@@ -24,9 +26,16 @@ def test_differences_come_first_with_their_intervals(installation: Installation)
 
 
 def test_without_a_difference_the_page_says_so_and_without_anything_why(installation: Installation) -> None:
+    installation.traffic("bot")
     assert "Nothing to compare yet" in installation.client.get("/fairness/bot").text
     compare(installation, "calm", -0.02, 0.03)
     assert "No difference between a group and the others is certain" in installation.client.get("/fairness/bot").text
+
+
+def test_a_comparison_of_times_has_its_unit(installation: Installation) -> None:
+    compare(installation, "calm", 20, 40, signal="latency_ms", measure="mean", mean=850, rest_mean=820)
+    page = installation.client.get("/fairness/bot").text
+    assert "850 ms" in page and "820 ms" in page and "+30.000 ms" in page and "+20.000 to +40.000 ms" in page
 
 
 def test_swaps_are_shown_by_pair_and_signal(installation: Installation) -> None:
@@ -73,6 +82,7 @@ def test_quality_shows_estimates_verdicts_and_whether_the_judge_changed(installa
 
 
 def test_without_a_judge_the_page_says_that_nothing_leaves_the_house(installation: Installation) -> None:
+    installation.traffic("bot")
     page = installation.client.get("/quality/bot").text
     assert "No judge is configured" in page and "Not known yet" in page
 

@@ -40,14 +40,31 @@ function marksPlugin(marks) {
   }}};
 }
 
+// Local time, 24 hours, with the ISO date below the first label of each day.
+const day = "\n{YYYY}-{MM}-{DD}";
+const hours = [
+  [86400, "{MM}-{DD}", "\n{YYYY}", null, null, null, null, null, 1],
+  [60, "{HH}:{mm}", day, null, day, null, null, null, 1],
+  [0.001, "{HH}:{mm}:{ss}", day, null, day, null, null, null, 1],
+];
+
+// The last value of every stretch is a dot: the line of a short stretch is not seen, and that of one value is none.
+function stretchEnds(chart, row) {
+  const values = chart.data[row];
+  return values.flatMap((value, place) => value != null && values[place + 1] == null ? [place] : []);
+}
+
 function laneOptions(container, state, last) {
   const axis = {stroke: () => colour("--quiet"), grid: {stroke: () => colour("--rule"), width: 1}, ticks: {show: false}};
+  const label = {values: hours, space: 90}; // as wide as a date
   return {
-    width: container.clientWidth, height: last ? 104 : 74, cursor: {sync: {key: "time"}, y: false, drag: {x: false, y: false}},
-    legend: {show: false}, padding: [6, 28, last ? 0 : 8, 0], plugins: [marksPlugin(() => state.marks)],
+    width: container.clientWidth, height: last ? 110 : 74,
+    cursor: {sync: {key: "time"}, y: false, drag: {x: false, y: false}},
+    legend: {show: false}, padding: [6, 40, last ? 0 : 8, 0], plugins: [marksPlugin(() => state.marks)],
     scales: {x: {range: () => [state.since, state.until]}, y: {range: [0, 1.05]}},
-    axes: [{...axis, show: last}, {...axis, size: 40, splits: () => [0, 0.5, 1]}],
-    series: [{}, {stroke: () => colour("--line"), width: 1.5, spanGaps: true, points: {show: false}},
+    axes: [{...axis, ...label, show: last}, {...axis, size: 40, splits: () => [0, 0.5, 1]}],
+    series: [{}, {stroke: () => colour("--line"), width: 1.5, spanGaps: true,
+              points: {show: false, filter: stretchEnds, size: 6, fill: () => colour("--line")}},
              {stroke: () => colour("--needs"), width: 1, dash: [4, 3], points: {show: false}}],
     hooks: {setCursor: [chart => {
       const index = chart.cursor.idx;
@@ -59,9 +76,10 @@ function laneOptions(container, state, last) {
 }
 
 function laneData(series, stream) {
-  // the page line needs both ends of the axis, also where a stream said nothing
-  const times = [series.since, ...series.times.filter(at => at > series.since && at < series.until), series.until];
-  const values = new Map(series.times.map((at, place) => [at, stream.evidence[place]]));
+  // the first step begins before the range; the page line needs both ends, also where a stream said nothing
+  const placed = series.times.map(at => Math.max(at, series.since));
+  const times = [...new Set([series.since, ...placed, series.until])];
+  const values = new Map(placed.map((at, place) => [at, stream.evidence[place]]));
   return [times, times.map(at => values.get(at) ?? null), times.map(() => 1)];
 }
 

@@ -30,7 +30,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any, get_args
@@ -199,15 +199,16 @@ def alone(kind: Kind, seconds: float) -> float:
     """Interactions a second that the scorer does by itself, called as the score stage calls it."""
     settings = Settings()
     scorer, said, done = open_stub(kind, settings), interactions(), 0
-    pieces = [
-        [tocsin.Interaction(application="alone", **next(said)) for _ in range(scorer.batch)]
-        for _ in range(settings.scoring.threads)
-    ]
+
+    def pieces() -> list[list[tocsin.Interaction]]:  # always others: the encoder remembers texts
+        made = (tocsin.Interaction(application="alone", **next(said)) for _ in count())
+        return [list(islice(made, scorer.batch)) for _ in range(settings.scoring.threads)]
+
     with ThreadPoolExecutor(settings.scoring.threads) as pool:
-        list(pool.map(scorer.score, pieces))  # the first ones are slower
+        list(pool.map(scorer.score, pieces()))  # the first ones are slower
         began = time.perf_counter()
         while (elapsed := time.perf_counter() - began) < seconds:
-            done += sum(len(scores) for scores in pool.map(scorer.score, pieces))
+            done += sum(len(scores) for scores in pool.map(scorer.score, pieces()))
     return done / elapsed
 
 

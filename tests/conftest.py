@@ -18,16 +18,16 @@ settings.register_profile("no clock", deadline=None, suppress_health_check=[Heal
 settings.load_profile("no clock")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def embedded_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of an embedded broker that the whole run shares; name your own topics and groups."""
+    """The address of an embedded broker that the tests of a file share; name your own topics and groups."""
     with EmbeddedBroker(tmp_path_factory.mktemp("broker")) as broker:
         yield broker.bootstrap
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of an Apache Kafka that the whole run shares; skipped where there is none (set KAFKA_HOME)."""
+    """The address of an Apache Kafka that the tests of a file share; skipped where there is none (set KAFKA_HOME)."""
     with KafkaCluster(tmp_path_factory.mktemp("kafka")) as cluster:
         yield cluster.bootstrap
 

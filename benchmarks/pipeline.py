@@ -201,7 +201,7 @@ def alone(kind: Kind, seconds: float) -> float:
     scorer, said, done = open_stub(kind, settings), interactions(), 0
 
     def pieces() -> list[list[tocsin.Interaction]]:  # always others: the encoder remembers texts
-        made = (tocsin.Interaction(application="alone", **next(said)) for _ in count())
+        made = (tocsin.Interaction(application="alone", **values) for values in said)
         return [list(islice(made, scorer.batch)) for _ in range(settings.scoring.threads)]
 
     with ThreadPoolExecutor(settings.scoring.threads) as pool:

@@ -433,11 +433,10 @@ def load(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> tu
 def _fault(error: ValidationError, trees: Mapping[str, Mapping[str, Any]]) -> str:
     """What is wrong first, and where that was said."""
     fault = error.errors(include_input=False, include_url=False)[0]
-    where = ".".join(str(part) for part in fault["loc"])
+    where, said = ".".join(str(part) for part in fault["loc"]), fault["msg"].removeprefix("Value error, ")
     if not where:
-        return fault["msg"].removeprefix("Value error, ")
+        return said
     sources = [name for name, tree in trees.items() if any(f"{key}.".startswith(f"{where}.") for key, _ in _flat(tree))]
-    said = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
         near = get_close_matches(where, effective(Settings.model_construct()), 1)
         said = f"there is no such setting{f'; is it {near[0]}?' if near else ''}"

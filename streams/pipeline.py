@@ -11,20 +11,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 from sinks.notification import Notifier
 from sinks.retraining import Options, build_target
 from streams.agents.chores import Reports, do_chores
-from streams.agents.estimating import Estimating, estimate_for_ever
-from streams.agents.judging import judge_for_ever, open_judging
+from streams.agents.estimating import Estimating
+from streams.agents.judging import open_judging
 from streams.agents.respond import Surroundings, respond_handlers
+from streams.agents.rounds import Lead, Leads, go_round
 from streams.agents.runs import RunRecords, Runs
 from streams.agents.score import FeedbackStage, ScoreStage
-from streams.agents.swapping import Swapping, swap_for_ever
+from streams.agents.swapping import Swapping
 from streams.agents.watch import WatchStage
 from streams.comparing import drift_budget, fairness_rules
 from streams.core.rules import Rules
@@ -43,6 +45,9 @@ from tocsin.messages import FEEDBACK, INTERACTIONS, SIGNALS
 logger = logging.getLogger(__name__)
 
 Role = Literal["score", "watch", "respond"]
+Work = Callable[[], Coroutine[Any, Any, None]]
+"""Goes on until it is cancelled."""
+
 ROLES: tuple[Role, ...] = ("score", "watch", "respond")
 
 
@@ -73,26 +78,31 @@ async def run_workers(
     publisher = await stack.enter_async_context(Publisher(engines.bootstrap))
     workers: list[Worker] = []
     tasks: list[asyncio.Task[None]] = []
+    beside: dict[str, Work] = {}
     if "score" in roles:
         opened = await asyncio.to_thread(scorer, settings)
         workers.append(score_worker(settings, engines, publisher, opened, clock))
         if per_hour := settings.fairness.swaps_per_hour:
             swapping = Swapping(engines.store, opened, settings.fairness.signals, per_hour, clock)
-            tasks.append(asyncio.create_task(swap_for_ever(swapping), name="swaps"))
-            stack.callback(tasks[-1].cancel)
+
+            async def swap() -> None:
+                await asyncio.to_thread(swapping.advance)
+
+            beside["swaps"] = partial(go_round, "swaps", swap, swapping.every_seconds)
     if "watch" in roles:
         workers.append(watch_worker(settings, engines, publisher))
     if "respond" in roles:
         around = surroundings(settings, engines, publisher, public_url, clock)
         workers.append(respond_worker(settings, engines, around))
-        tasks.append(asyncio.create_task(respond_chores(settings, around), name="chores"))
-        stack.callback(tasks[-1].cancel)
-        tasks += people_chores(settings, around, stack)
+        beside |= respond_chores(settings, around, Lead(workers[-1].holds))
     for worker in workers:
         await worker.start()
         stack.push_async_callback(worker.stop)
         stack.enter_context(Watchdog(worker, engines.bootstrap, settings.worker.stuck_seconds))
         tasks.append(asyncio.create_task(_until_stopped(worker), name=worker.conf.id))
+        stack.callback(tasks[-1].cancel)
+    for name, work in beside.items():  # after the workers, which say who leads, and ended before them
+        tasks.append(asyncio.create_task(work(), name=name))
         stack.callback(tasks[-1].cancel)
     return tasks
 
@@ -137,8 +147,8 @@ def surroundings(
     )
 
 
-async def respond_chores(settings: Settings, around: Surroundings) -> None:
-    """The outbox, the runs and the reports."""
+def respond_chores(settings: Settings, around: Surroundings, leads: Leads) -> dict[str, Work]:
+    """What respond does beside its topics: the outbox, the runs and the reports, estimates, and the judge."""
     retraining, runs = settings.retraining, None
     if retraining.target != "none":
         secret = installation_secret(settings)
@@ -146,18 +156,17 @@ async def respond_chores(settings: Settings, around: Surroundings) -> None:
         options = Options(directory, tuple(retraining.command), retraining.webhook_url, secret)
         target, limit = build_target(retraining.target, options), timedelta(hours=retraining.timeout_hours)
         runs = Runs(around.store, around.runs, target, secret, directory, around.public_url, limit, around.clock)
-    await do_chores(around, runs, Reports(around, settings.data_directory / "reports"))
-
-
-def people_chores(settings: Settings, around: Surroundings, stack: AsyncExitStack) -> list[asyncio.Task[None]]:
-    """Estimates of quality, and the judge if one is configured."""
-    judging = open_judging(settings.judge, around) if settings.judge.url else None
-    tasks = [asyncio.create_task(estimate_for_ever(Estimating(around.store, around.clock)), name="estimates")]
-    if judging is not None:
-        tasks.append(asyncio.create_task(judge_for_ever(judging), name="judge"))
-    for task in tasks:
-        stack.callback(task.cancel)
-    return tasks
+    reports = Reports(around, settings.data_directory / "reports")
+    estimating = Estimating(around.store, around.clock)
+    estimates = partial(asyncio.to_thread, estimating.advance)
+    chores: dict[str, Work] = {
+        "chores": partial(do_chores, around, runs, reports, leads),
+        "estimates": partial(go_round, "estimates", estimates, estimating.every_seconds, leads=leads),
+    }
+    if settings.judge.url:
+        judging = open_judging(settings.judge, around)
+        chores["judge"] = partial(go_round, "verdicts", judging.advance, judging.every_seconds, leads=leads)
+    return chores
 
 
 def rules_of(settings: Settings) -> Rules:

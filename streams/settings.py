@@ -43,7 +43,7 @@ class Broker(Section):
     """Where Kafka is. Without `bootstrap`, an embedded broker keeps its data under `data_directory`."""
 
     bootstrap: str = Field("", description="host:port, several separated by commas; empty starts the embedded broker")
-    partitions: int = Field(4, ge=1, le=1024, description="partitions of each topic, when the topics are created")
+    partitions: int = Field(4, ge=1, le=1024, description="partitions of each topic, but of pages and commands one")
     replication_factor: int = Field(1, ge=1, le=9, description="copies of each partition, when the topics are created")
     session_timeout_seconds: float = Field(
         6.0, ge=6, le=300, description="silence after which a worker's partitions move"

@@ -13,13 +13,16 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError, for_code
 
 from streams.settings import Broker, Limits
-from tocsin.messages import TOPICS
+from tocsin.messages import COMMANDS, PAGES, TOPICS
 
 TOPIC_ALREADY_EXISTS = 36
 UNKNOWN_TOPIC = 3
 SIZE = "max.message.bytes"
 ROOMY_BYTES = 8_388_608
 """More than what is accepted, so that what is too large becomes a dead letter and is not lost at its producer."""
+
+OF_ONE_PARTITION = (PAGES, COMMANDS)
+"""Whoever holds the partition of pages responds, so the group of the respond workers elects one of them."""
 
 ENVELOPE_BYTES = 4_096
 """What the key, the headers and the batch around a message may add to it."""
@@ -84,22 +87,29 @@ def _create(admin: KafkaAdminClient, names: list[str], broker: Broker, least_byt
         # acknowledged then means: on half of the copies at least, so on two of three
         configs["min.insync.replicas"] = str((broker.replication_factor + 1) // 2)
     wanted = {
-        "num_partitions": broker.partitions,
-        "replication_factor": broker.replication_factor,
-        "configs": configs,
+        name: {
+            "num_partitions": _partitions_of(name, broker),
+            "replication_factor": broker.replication_factor,
+            "configs": configs,
+        }
+        for name in names
     }
-    answer = admin.create_topics(dict.fromkeys(names, wanted), raise_errors=False)
+    answer = admin.create_topics(wanted, raise_errors=False)
     for topic in answer["topics"]:
         if topic["error_code"] not in (0, TOPIC_ALREADY_EXISTS):
             reason = topic.get("error_message") or for_code(topic["error_code"]).__name__
             raise TopicError(f"topic {topic['name']} cannot be created: {reason}")
 
 
+def _partitions_of(name: str, broker: Broker) -> int:
+    return 1 if name in OF_ONE_PARTITION else broker.partitions
+
+
 def _check(topic: dict[str, Any], broker: Broker) -> None:
     if topic["error_code"]:
         raise TopicError(f"topic {topic['name']}: {for_code(topic['error_code']).__name__}")
     partitions = topic["partitions"]
-    if len(partitions) < broker.partitions:
+    if len(partitions) < _partitions_of(topic["name"], broker):
         raise TopicError(
             f"topic {topic['name']} has {len(partitions)} partitions, broker.partitions asks for {broker.partitions}: "
             "add partitions, or lower the setting"

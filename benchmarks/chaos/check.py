@@ -232,7 +232,7 @@ def _people_know(system: System, store: Store) -> Iterator[Finding]:
     missing = {row["id"] for row in planned} ^ system.receiver.ids.keys()
     yield Finding("every notification arrived", _some(missing) if planned else "there was none: the load is too small")
     yield Finding("every page was told", _some(pages ^ system.receiver.told.keys()))
-    kills = sum(count for name, count in system.done.items() if name.endswith((" respond", " tocsin")))
+    kills = sum(count for name, count in system.done.items() if name.endswith((" respond", " respond 2", " tocsin")))
     repeats = _repeats(system)
     yield Finding("it repeats at most once for each kill", _some([(repeats, kills)] if repeats > kills else []))
 

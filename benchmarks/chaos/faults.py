@@ -85,6 +85,7 @@ WORKERS = (
     Fault("kill", "score", 0.5, 4),
     Fault("kill", "watch", 0.5, 4),
     Fault("kill", "respond", 0.5, 4),
+    Fault("kill", "respond 2", 0.5, 4),
     Fault("kill", "gateway", 0.5, 4),
     Fault("kill", "broker", 1, 5),
     Fault("join", "score", 15, 30),

@@ -71,7 +71,7 @@ class Apart(System):
         self._programs["store"].start().await_ready()  # the others look for it when they start
         self._program("gateway", (*TOCSIN, "gateway"))
         own = (*TOCSIN, "worker") if self._scenario.encoder else (TOCSIN[0], *STUB)
-        for name in ("score", "score 2", "watch", "respond"):
+        for name in ("score", "score 2", "watch", "respond", "respond 2"):
             self._program(name, (*own, name.split()[0]))
 
     def _kill(self, target: str) -> None:

@@ -11,11 +11,11 @@ import shutil
 import threading
 from pathlib import Path
 
-from sinks.clickhouse import StoreUnavailable
 from sinks.recovery import Recovery
 from sinks.report import ReportFailed, make_report
 from streams.agents.delivery import deliver
 from streams.agents.respond import Surroundings, incident_of, write_incident
+from streams.agents.rounds import Leads, go_round
 from streams.agents.runs import SAMPLE, Runs
 from streams.core.incidents import timeline_event, with_report
 
@@ -30,8 +30,6 @@ class Reports:
     def __init__(self, around: Surroundings, directory: Path) -> None:
         self._around, self._directory, self._tried = around, directory, set[str]()
         self._cancelled = threading.Event()
-        for draft in directory.glob(".report-*"):  # of a process that was killed
-            shutil.rmtree(draft, ignore_errors=True)
         self._recovery = Recovery(around.store)
 
     def cancel(self) -> None:
@@ -67,6 +65,8 @@ class Reports:
         reference = self._recovery.interactions_by_id(row["application"], members[-1][-SAMPLE:])
         current = self._recovery.interactions_since(row["application"], row["began_at"], SAMPLE)
         before, now = ([each["signals"] for each in rows] for rows in (reference, current))
+        for draft in self._directory.glob(".report-*"):  # of a process that was killed
+            shutil.rmtree(draft, ignore_errors=True)
         make_report(before, now, out, cancelled=self._cancelled)
 
     def _link(self, incident_id: str, name: str) -> None:
@@ -76,35 +76,17 @@ class Reports:
             write_incident(self._around.store, with_report(incident_of(row), name), [event])
 
 
-async def do_chores(around: Surroundings, runs: Runs | None, reports: Reports) -> None:
-    """For ever: send, start, follow, report; at once when there is work, otherwise every two seconds."""
+async def do_chores(around: Surroundings, runs: Runs | None, reports: Reports, leads: Leads) -> None:
+    """While this worker leads: send, start, follow, report; at once when there is work, otherwise every two seconds."""
+
+    async def send_and_start() -> None:
+        await deliver(around, leads)
+        if runs is not None and leads():
+            await asyncio.to_thread(runs.advance)
+
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(_for_ever(around, runs))
-            group.create_task(_report_for_ever(reports))
+            group.create_task(go_round("messages", send_and_start, POLL_SECONDS, woken=around.work))
+            group.create_task(go_round("reports", reports.make, POLL_SECONDS, leads=leads))
     finally:
         reports.cancel()
-
-
-async def _for_ever(around: Surroundings, runs: Runs | None) -> None:
-    while True:
-        try:
-            await deliver(around)
-            if runs is not None:
-                await asyncio.to_thread(runs.advance)
-        except StoreUnavailable as error:
-            logger.warning("the store is away: %s", error)
-        around.work.clear()
-        try:
-            await asyncio.wait_for(around.work.wait(), POLL_SECONDS)
-        except TimeoutError:
-            continue
-
-
-async def _report_for_ever(reports: Reports) -> None:
-    while True:
-        await asyncio.sleep(POLL_SECONDS)
-        try:
-            await reports.make()
-        except StoreUnavailable as error:
-            logger.warning("the store is away: %s", error)

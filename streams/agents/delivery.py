@@ -17,6 +17,7 @@ from functools import partial
 from sinks.notification import Delivered, Notification, Pauses, Untold, after_attempt, are_ripe, is_due, planned
 from sinks.recovery import Recovery
 from streams.agents.respond import PAGE, Surroundings, incident_of
+from streams.agents.rounds import Leads, always
 from streams.core.wording import notification_text
 from streams.metrics import NOTIFICATIONS, OUTBOX
 
@@ -26,13 +27,15 @@ MOST_PAGES = 100
 """Pages that one message tells of; more have the next one. Its length stays within what a web hook takes."""
 
 
-async def deliver(around: Surroundings) -> None:
+async def deliver(around: Surroundings, leads: Leads = always) -> None:
     """Write the messages that are due, and send what is; a slow target does not hold up the others.
 
     A store that answers and takes nothing, such as one with a full disk, must not make us repeat ourselves: what was
-    planned or sent and could not be written is written first.
+    planned or sent and could not be written is written first, also by a worker that no longer leads.
     """
     await asyncio.to_thread(_write, around)
+    if not leads():
+        return
     await asyncio.to_thread(_plan, around)
     rows = await asyncio.to_thread(Recovery(around.store).pending_notifications)
     pending = [Notification(**row) for row in rows]
@@ -42,7 +45,7 @@ async def deliver(around: Surroundings) -> None:
     by_target: dict[str, list[Notification]] = {}
     for row in due:
         by_target.setdefault(row.target, []).append(row)
-    await asyncio.gather(*(_in_daemon_thread(partial(_send, around, rows)) for rows in by_target.values()))
+    await asyncio.gather(*(_in_daemon_thread(partial(_send, around, rows, leads)) for rows in by_target.values()))
 
 
 def _plan(around: Surroundings) -> None:
@@ -101,8 +104,10 @@ async def _in_daemon_thread(work: Callable[[], None]) -> None:
     await done
 
 
-def _send(around: Surroundings, rows: Iterable[Notification]) -> None:
+def _send(around: Surroundings, rows: Iterable[Notification], leads: Leads) -> None:
     for row in rows:
+        if not leads():
+            return  # another worker has read that they are pending, and sends them
         result = around.notifier.send(row.target, row.title, row.body, row.notification_id)
         changed = after_attempt(row, result, around.clock())
         NOTIFICATIONS.labels("delivered" if isinstance(result, Delivered) else "failed").inc()

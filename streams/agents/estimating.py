@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -12,12 +10,9 @@ from typing import Any
 import numpy as np
 
 from detectors.estimation import Estimate, FloatArray, cross_predicted, estimate_mean
-from sinks.clickhouse import Store, StoreUnavailable
+from sinks.clickhouse import Store
 from sinks.people import People
 
-logger = logging.getLogger(__name__)
-
-ROUND_SECONDS = 3_600.0
 LOOKS_BACK = timedelta(days=30)
 OTHERS = 5_000
 """Interactions beside the labelled ones: more would narrow the interval by nothing that one sees."""
@@ -27,6 +22,8 @@ PEOPLE = "people"
 
 class Estimating:
     """The estimates of an installation; `advance` is one round and blocks."""
+
+    every_seconds = 3_600.0
 
     def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
         self._store, self._people, self._clock = store, People(store), clock
@@ -82,13 +79,3 @@ def _features(rows: Sequence[dict[str, Any]], said: dict[str, dict[str, float]])
     common = sorted(set(versions), key=versions.count, reverse=True)[:MOST_VERSIONS]
     columns += [[float(version == each) for version in versions] for each in common]
     return np.array(columns, np.float64).T
-
-
-async def estimate_for_ever(estimating: Estimating) -> None:
-    """Round after round; a store that is away is waited for."""
-    while True:
-        try:
-            await asyncio.to_thread(estimating.advance)
-        except StoreUnavailable as error:
-            logger.warning("nothing is estimated for now: %s", type(error).__name__)
-        await asyncio.sleep(ROUND_SECONDS)

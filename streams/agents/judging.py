@@ -2,7 +2,7 @@
 
 Read from the tables and written to them, so that a restart goes on where the killed process stood: a verdict has an id
 that follows from what is judged, and its row is written, with its calls reserved, before the judge is asked. It runs
-beside the respond stage, of which there is one; scoring never waits for it.
+beside the respond stage, in the worker that leads; scoring never waits for it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from aiokafka.errors import KafkaError
-
-from sinks.clickhouse import Store, StoreUnavailable
+from sinks.clickhouse import Store
 from sinks.people import People
 from sinks.rows import page_row
 from streams.agents.respond import Surroundings
@@ -34,7 +32,6 @@ from tocsin.messages import Effect, Page
 
 logger = logging.getLogger(__name__)
 
-ROUND_SECONDS = 15.0
 LOOKS_BACK = timedelta(days=2)
 AT_A_TIME = 10
 CALLS_OF_A_VERDICT = 2
@@ -59,6 +56,8 @@ class _Task:
 class Judging:
     """One judge and its work; `advance` is one round."""
 
+    every_seconds = 15.0
+
     def __init__(
         self,
         store: Store,
@@ -82,9 +81,9 @@ class Judging:
             result = await self._judge_one(task, day, spent)
             if isinstance(result, Unavailable):
                 logger.warning("the judge is away: %s", result.reason)
-                return max(ROUND_SECONDS, result.seconds)
+                return max(self.every_seconds, result.seconds)
         await self._check_agreement(day)
-        return ROUND_SECONDS
+        return self.every_seconds
 
     def _due(self, day: datetime) -> list[_Task]:
         """Anchors of the day first, then sampled interactions, of every application in turn."""
@@ -227,14 +226,3 @@ def open_judging(settings: JudgeSettings, around: Surroundings) -> Judging:
     )
     anchors = read_anchors(evaluations)
     return Judging(around.store, around.publisher, judge, evaluations, anchors, settings, around.clock)
-
-
-async def judge_for_ever(judging: Judging) -> None:
-    """Round after round; an engine that is away is waited for."""
-    while True:
-        seconds = ROUND_SECONDS
-        try:
-            seconds = await judging.advance()
-        except (StoreUnavailable, KafkaError) as error:
-            logger.warning("nothing is judged for now: %s", type(error).__name__)
-        await asyncio.sleep(seconds)

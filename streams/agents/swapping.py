@@ -6,22 +6,17 @@ notice. What was swapped is known by its row; after a restart it begins an hour 
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from detectors.fairness import Swap, swapped
 from detectors.scoring import Scores
-from sinks.clickhouse import Store, StoreUnavailable
+from sinks.clickhouse import Store
 from sinks.people import People
 from streams.scoring import Scoring
 from tocsin.contracts import Interaction
 
-logger = logging.getLogger(__name__)
-
-ROUND_SECONDS = 30.0
 LOOKS_BACK = timedelta(hours=1)
 AT_A_TIME = 8
 OF_A_TEXT = 4
@@ -30,6 +25,8 @@ SIDES = ("prompt", "response")
 
 class Swapping:
     """The swaps of one worker; `advance` is one round and blocks."""
+
+    every_seconds = 30.0
 
     def __init__(
         self, store: Store, scorer: Scoring, signals: Sequence[str], per_hour: int, clock: Callable[[], datetime]
@@ -81,13 +78,3 @@ class Swapping:
             "gaps": {name: after.signals[name] - before.signals[name] for name in both},
             "heads": after.heads,
         }
-
-
-async def swap_for_ever(swapping: Swapping) -> None:
-    """Round after round; a store that is away is waited for."""
-    while True:
-        try:
-            await asyncio.to_thread(swapping.advance)
-        except StoreUnavailable as error:
-            logger.warning("nothing is swapped for now: %s", type(error).__name__)
-        await asyncio.sleep(ROUND_SECONDS)

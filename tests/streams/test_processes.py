@@ -5,6 +5,7 @@ Commands and settings are those of docker-compose.yml; addresses and secrets are
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
@@ -27,9 +28,11 @@ from sinks.recovery import UNDELIVERED
 from streams.access import new_key
 from streams.engines.broker import free_port
 from streams.pipeline import ROLES
+from streams.publisher import Publisher
 from tests.program import CLICKHOUSE, TOCSIN, Program, tocsin, until
 from tests.receiver import Receiver
-from tocsin.messages import INTERACTIONS, TOPICS
+from tests.streams.agents.paging import page
+from tocsin.messages import INTERACTIONS, PAGES, TOPICS, Page
 
 pytestmark = pytest.mark.integration
 
@@ -39,6 +42,7 @@ REFERENCE_UNITS = 2_000
 ORDINARY, CHANGED = REFERENCE_UNITS + 200, 250
 STOP_SECONDS = 5
 BATCH = 100
+LEADS = "this worker responds"
 
 OPENINGS = ("How do I", "Can you help me to", "I would like to", "Please tell me how to", "What is the best way to")
 VERBS = ("return", "repair", "exchange", "order", "assemble", "cancel", "track", "clean", "insure", "compare")
@@ -81,6 +85,7 @@ class Production:
         self.gateway = self.service("gateway")
         self.workers = {role: self.service(role) for role in ROLES}
         self.second_score = self.service("score", copy=2)
+        self.second_respond = self.service("respond", copy=2)
         self.start()
         self.client = httpx.Client(
             base_url=f"http://127.0.0.1:{self._gateway_port}",
@@ -119,6 +124,15 @@ class Production:
         for begin in range(0, len(interactions), BATCH):
             answer = self.client.post("/v1/interactions", json=interactions[begin : begin + BATCH])
             assert answer.status_code == 202, answer.text
+
+    def publish_pages(self, pages: Sequence[Page]) -> None:
+        """As the watch stage does."""
+
+        async def run() -> None:
+            async with Publisher(self._places["TOCSIN_BROKER__BOOTSTRAP"]) as publisher:
+                await publisher.publish(PAGES, [(each.application, each) for each in pages])
+
+        asyncio.run(run())
 
     def count(self, sql: str) -> int:
         return int(self.store.query(f"SELECT count() AS n FROM {sql}")[0]["n"])
@@ -258,6 +272,35 @@ def test_a_worker_that_joins_while_the_store_is_away_takes_over_from_one_that_is
     production.clickhouse.start().await_ready()
     production.settle()
     assert_each_is_stored_once(production, before + 800)
+
+
+def test_of_two_respond_workers_one_tells_and_the_other_takes_over_when_it_is_killed(
+    production: Production, receiver: Receiver
+) -> None:
+    first, second = production.workers["respond"], production.second_respond
+    told = len(receiver.arrived)
+
+    def happens(name: str) -> None:
+        """Something changes in six applications at once, so in six incidents."""
+        pages = [page(f"{name} {number}") for number in range(6)]
+        production.publish_pages(pages)
+        until(lambda: receiver.told >= Counter(each.page_id for each in pages), "everybody is told")
+
+    second.start()
+    second.await_ready()
+    happens("both run")
+    assert LEADS in first.said() and LEADS not in second.said()
+    first.kill()
+    happens("the first one is dead")
+    assert LEADS in second.said()
+    first.start()
+    first.await_ready()
+    happens("both run again")
+    production.settle()
+    arrived = Counter(name for name, _ in receiver.arrived[told:])
+    assert set(arrived.values()) == {1}
+    assert production.count("notifications FINAL") == len(receiver.ids)
+    assert_ends_at_once(second)
 
 
 def assert_ends_at_once(program: Program) -> None:

@@ -10,7 +10,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 from streams.engines.broker import free_port
 from streams.settings import Broker, Limits
 from streams.topics import TopicError, end_offsets, ensure_topics
-from tocsin.messages import TOPICS
+from tocsin.messages import COMMANDS, PAGES, TOPICS
 
 pytestmark = pytest.mark.integration
 
@@ -33,7 +33,7 @@ def test_missing_topics_are_created_and_found_again(broker: str) -> None:
     try:
         assert {
             found["name"]: len(found["partitions"]) for found in admin.describe_topics(list(TOPICS))
-        } == dict.fromkeys(TOPICS, 4)
+        } == dict.fromkeys(TOPICS, 4) | {PAGES: 1, COMMANDS: 1}
     finally:
         admin.close()
 

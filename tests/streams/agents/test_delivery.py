@@ -42,14 +42,14 @@ class Room:
     def _start(self) -> None:
         """A new process: it knows nothing that was not stored."""
         pauses = {"retry_seconds": 1, "group_seconds": GROUP, "follow_up_seconds": FOLLOW_UP}
-        self._around = surroundings(self.store, self._publisher, self._urls, {"notification": pauses}, self._now)
+        self.around = surroundings(self.store, self._publisher, self._urls, {"notification": pauses}, self._now)
 
     def _now(self) -> datetime:
         return datetime(2025, 3, 1, tzinfo=UTC) + timedelta(seconds=self.second)
 
     async def _work(self, work: Callable[[Surroundings], Awaitable[None]], cut: Cut) -> None:
         try:
-            await work(replace(self._around, store=cast(Store, CutStore(self.store, cut))))
+            await work(replace(self.around, store=cast(Store, CutStore(self.store, cut))))
         except Killed:
             self.kills += 1
             self._start()
@@ -73,7 +73,7 @@ class Room:
         """A person resolves every incident."""
         for row in self.store.query("SELECT incident_id FROM incidents FINAL WHERE state != 'resolved'"):
             command = Resolve(incident_id=row["incident_id"], actor="ann", given_at=self._now())
-            await respond_handlers(self._around)[COMMANDS]([self._commands.record(command)])
+            await respond_handlers(self.around)[COMMANDS]([self._commands.record(command)])
 
 
 def live(
@@ -371,3 +371,20 @@ def test_people_are_told_once_while_the_store_takes_nothing(
         [sent] = live(full, bootstrap, [receiver.url], steps)
     assert receiver.ids == {sent["notification_id"]: 1}
     assert sent["state"] == "sent"
+
+
+def test_a_worker_that_leads_no_more_leaves_the_rest_to_the_one_that_does(store: Store, bootstrap: str) -> None:
+    incidents = 4
+
+    async def steps(room: Room) -> None:
+        await room.take(*(page(f"shop {number}") for number in range(incidents)))
+        room.second = GROUP
+        leading = iter([True, True, True, False, False])
+        await deliver(room.around, lambda: next(leading))
+        assert len(receiver.arrived) == 2
+        await room.deliver()
+
+    with Receiver() as receiver:
+        planned = live(store, bootstrap, [receiver.url], steps)
+    assert len(planned) == incidents
+    assert receiver.ids == Counter(row["notification_id"] for row in planned)

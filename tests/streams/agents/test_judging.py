@@ -12,7 +12,7 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition
 
 from sinks.clickhouse import Store
-from streams.agents.judging import Judging, judge_for_ever
+from streams.agents.judging import Judging
 from streams.publisher import Publisher
 from streams.scorers.catalogue import read_anchors, read_evaluation
 from streams.scorers.judge import Judge
@@ -221,34 +221,7 @@ def test_a_judge_that_has_changed_is_paged_by_a_rule_once_a_day(house: Installat
 
 def published(bootstrap: str) -> list[Page]:
     consumer = KafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest", consumer_timeout_ms=2_000)
-    consumer.assign([TopicPartition(PAGES, partition) for partition in (0, 1)])
+    consumer.assign([TopicPartition(PAGES, partition) for partition in consumer.partitions_for_topic(PAGES)])
     read = [Page.model_validate_json(message.value) for message in consumer]
     consumer.close()
     return read
-
-
-def test_rounds_go_on_while_the_store_is_away(house: Installation) -> None:
-    """`judge_for_ever` ends by being cancelled and by nothing that an engine does."""
-
-    class Away:
-        tried = 0
-
-        async def advance(self) -> float:
-            from sinks.clickhouse import StoreUnavailable
-
-            self.tried += 1
-            if self.tried == 1:
-                return 0.0
-            raise StoreUnavailable("away")
-
-    async def run() -> int:
-        away = Away()
-        task = asyncio.create_task(judge_for_ever(away))  # type: ignore[arg-type]
-        while away.tried < 2:
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.05)
-        assert not task.done()
-        task.cancel()
-        return away.tried
-
-    assert asyncio.run(run()) == 2

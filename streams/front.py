@@ -13,6 +13,7 @@ from prometheus_client import REGISTRY
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Mount
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dashboards.web import create_pages
 from dashboards.web.reports import CommandNotSent
@@ -24,14 +25,17 @@ from streams.control import control_routes
 from streams.engines import EngineError, Engines
 from streams.gateway import create_gateway
 from streams.gateway.publisher import BrokerAway, MessageRejected
+from streams.gateway.refusal import try_later
 from streams.secret import installation_secret
 from streams.settings import Settings
 from streams.topics import ensure_topics
+from tocsin import transports
 from tocsin.messages import COMMANDS, Command, PromoteReference
-from tocsin.transports import Message, encoded
+from tocsin.transports import encoded
 
 STOP_SECONDS = 2
 PREPARE_SECONDS = 3.0
+RETRY_SECONDS = 1
 
 
 def create_front(settings: Settings, engines: Engines, public_url: str) -> Starlette:
@@ -50,7 +54,7 @@ def create_front(settings: Settings, engines: Engines, public_url: str) -> Starl
     async def send(command: Command) -> None:
         key = command.application if isinstance(command, PromoteReference) else getattr(command, "incident_id", "")
         try:
-            await gateway.state.publisher.send([Message(COMMANDS, key.encode(), encoded(command))])
+            await gateway.state.publisher.send([transports.Message(COMMANDS, key.encode(), encoded(command))])
         except (BrokerAway, MessageRejected) as error:
             raise CommandNotSent from error
 
@@ -88,12 +92,40 @@ def _seconds() -> float:
     return datetime.now(UTC).timestamp()
 
 
+class Patience:
+    """Around the application: a request that outlasts the server is told to try again.
+
+    uvicorn cancels it, and would log that as an error of the application and answer 500.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request; also the lifespan, which is let alone."""
+        begun = False
+
+        async def noting(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        except asyncio.CancelledError:
+            if scope["type"] != "http":
+                raise
+            if not begun:  # else uvicorn closes the connection in the middle of the answer
+                ending = try_later(503, "this process is ending; send the same again", RETRY_SECONDS)
+                await ending.response()(scope, receive, send)
+
+
 class Front:
     """The server around the application; an asynchronous context manager."""
 
     def __init__(self, app: Starlette, listening: socket.socket) -> None:
         config = uvicorn.Config(
-            app,
+            Patience(app),
             log_config=None,
             access_log=False,
             server_header=False,

@@ -10,9 +10,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import httpx
 import pytest
 from starlette.applications import Starlette
+from starlette.routing import Mount
 from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
 
 from sinks.clickhouse import Store
 from streams.access import new_key
@@ -156,3 +159,39 @@ def test_a_replay_says_what_is_wrong_with_it_and_that_the_broker_is_away(store: 
     answer = open_to_all.post("/v1/dead-letters/replay", json={"fixes": fixes})
     assert (answer.status_code, "broker" in answer.text) == (503, True)
     assert store.query("SELECT * FROM dead_letter_replays") == []
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_request_that_outlasts_the_server_is_told_to_try_again(begun: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """As while ClickHouse hangs: it ends without an answer, or in the middle of it, and not as an error of ours."""
+
+    async def hang(scope: Scope, receive: Receive, send: Send) -> None:
+        if begun:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"a", "more_body": True})
+        asked.set()
+        await asyncio.Event().wait()
+
+    async def ask(url: str) -> httpx.Response | None:
+        async with httpx.AsyncClient() as client:
+            try:
+                return await client.get(url, timeout=30)
+            except httpx.RemoteProtocolError:
+                return None
+
+    async def run() -> httpx.Response | None:
+        with listen("127.0.0.1", 0) as listening:
+            url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+            async with Front(Starlette(routes=[Mount("/", hang)]), listening):
+                asking = asyncio.create_task(ask(url))
+                await asked.wait()
+        return await asking
+
+    asked = asyncio.Event()
+    answer = asyncio.run(run())
+    if begun:
+        assert answer is None
+    else:
+        assert answer is not None
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert not [record for record in caplog.records if record.exc_info]

@@ -12,7 +12,9 @@ import uvicorn
 from prometheus_client import REGISTRY
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.routing import Mount
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dashboards.web import create_pages
@@ -25,7 +27,7 @@ from streams.control import control_routes
 from streams.engines import EngineError, Engines
 from streams.gateway import create_gateway
 from streams.gateway.publisher import BrokerAway, MessageRejected
-from streams.gateway.refusal import try_later
+from streams.gateway.refusal import Refusal, try_later
 from streams.secret import installation_secret
 from streams.settings import Settings
 from streams.topics import ensure_topics
@@ -36,6 +38,7 @@ from tocsin.transports import encoded
 STOP_SECONDS = 2
 PREPARE_SECONDS = 3.0
 RETRY_SECONDS = 1
+METHODS = ["DELETE", "GET", "PATCH", "POST", "PUT"]
 
 
 def create_front(settings: Settings, engines: Engines, public_url: str) -> Starlette:
@@ -78,10 +81,18 @@ def create_front(settings: Settings, engines: Engines, public_url: str) -> Starl
             yield
             auditing.cancel()
 
+    answered = [*gateway.routes, *control_routes(settings, engines, gateway.state.publisher.send)]
+
+    async def nowhere(request: Request) -> Response:
+        """What nobody answers of what programs ask, in the form that they expect."""
+        if any(route.matches(request.scope)[0] is Match.PARTIAL for route in answered):
+            return Refusal(405, f"{request.url.path} does not take {request.method}: see docs/http.md").response()
+        return Refusal(404, "there is no such address: see docs/http.md").response()
+
     return Starlette(
         routes=[
-            *gateway.routes,
-            *control_routes(settings, engines, gateway.state.publisher.send),
+            *answered,
+            Route("/v1/{rest:path}", nowhere, methods=METHODS),
             Mount("/", Starlette(routes=[Mount("/", pages)], middleware=[Middleware(PageAccess, settings=settings)])),
         ],
         lifespan=lifespan,

@@ -21,7 +21,7 @@ from sinks.clickhouse import Store
 from streams.access import new_key
 from streams.control import control_routes
 from streams.engines import Engines
-from streams.front import Front
+from streams.front import Front, create_front
 from streams.gateway.publisher import BrokerAway
 from streams.listening import listen
 from streams.ownership import answering, owned
@@ -195,3 +195,13 @@ def test_a_request_that_outlasts_the_server_is_told_to_try_again(begun: bool, ca
         assert answer is not None
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_an_address_that_nobody_answers_is_told_to_programs_as_json(store: Store, tmp_path: Path) -> None:
+    front = create_front(Settings(data_directory=tmp_path), Engines("127.0.0.1:1", store), "http://127.0.0.1")
+    program = TestClient(front, base_url="http://127.0.0.1")
+    expected = {("GET", "/v1/nothing"): 404, ("POST", "/v1/nothing/at/all"): 404, ("GET", "/v1/interactions"): 405}
+    for (method, address), status in expected.items():
+        answer = program.request(method, address)
+        assert answer.status_code == status
+        assert "docs/http.md" in answer.json()["error"]["message"]

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +39,9 @@ _CONTENT = {
     *(16, 19, 20, 34, 35, 36, 42, 43, 44, 46, 47, 48, 50, 53, 62, 73, 115, 153, 215, 386, 395, 456, 457),  # statement
 }
 _LIMIT = {158, 159, 160, 241, 307, 396}  # the limits of one query, below
+
+_REPEATED = re.compile(r"^Code: \d+\. DB::Exception: |(: |\. )In scope .*| \([A-Z_0-9]+\)$")
+"""Of what the engine says: the code again, and the statement again with our limits in it."""
 
 READ_LIMITS: Mapping[str, object] = {
     "max_execution_time": 30,
@@ -83,7 +87,7 @@ def _translated(error: ClickHouseError, reading: bool, where: str) -> StoreError
         return StoreUnavailable(f"no answer from {where}")
     what = f"{getattr(error, 'name', None) or type(error).__name__} ({code})"
     if reading and code is not None:  # of an insert the engine quotes the content, which belongs in no log
-        what = f"{what}: {str(error).partition(chr(10))[0]}"
+        what = f"{what}: {_REPEATED.sub('', str(error).partition(chr(10))[0])}"
     at_fault = code in _CONTENT or (reading and code in _LIMIT)
     unsent = code is None and isinstance(error, DataError | ProgrammingError)
     return StoreRejected(what) if at_fault or unsent else StoreUnavailable(what)

@@ -96,7 +96,7 @@ def test_a_command_that_opens_the_engines_itself_loads_no_model_and_no_worker(tm
     [
         ("SELECT count() AS n FROM interactions", 200, "[{"),
         ("SELECT 1 / 0 AS x, now() AS t", 200, '"inf"'),
-        ("SELECT foo FROM interactions", 400, "UNKNOWN_IDENTIFIER"),
+        ("SELECT foo FROM interactions", 400, "UNKNOWN_IDENTIFIER (47): Unknown expression identifier `foo`"),
         ("SELECT * FROM system.users", 400, "there is no table"),
         ("DROP TABLE pages", 400, "only SELECT"),
     ],

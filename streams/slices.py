@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import logging
 import time
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -23,6 +24,8 @@ from faust.types import TP
 from faust.types.transports import SchedulingStrategyT
 from faust.types.tuples import ConsumerMessage
 from mode.utils.queues import ThrowableQueue
+
+FAUST = logging.getLogger("faust.transport")
 
 BYTES = 250_000
 POLL_BYTES, FEWEST, MOST = 32_000_000, 32, 4_096  # of one partition at a time: about so many bytes, so many records
@@ -115,7 +118,7 @@ def released(held: Mapping[TP, deque[Any]], behind: Collection[TP]) -> dict[TP, 
 class SliceThread(driver.AIOKafkaConsumerThread):
     """Faust's thread around aiokafka's consumer."""
 
-    logger = driver.logger  # else one of our own, which tells of every start
+    logger = FAUST  # else one of our own, which tells of every start
 
     async def on_thread_stop(self) -> None:
         """Close the consumer, also while a broker is away."""
@@ -130,7 +133,7 @@ class SliceThread(driver.AIOKafkaConsumerThread):
 class SliceConsumer(driver.Consumer):
     """A consumer of slices: what is committed ends before the first slice of a partition that is not acknowledged."""
 
-    logger = driver.logger
+    logger = FAUST
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

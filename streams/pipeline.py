@@ -17,6 +17,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Literal
 
+from aiokafka.errors import KafkaConnectionError
+
 from sinks.notification import Notifier
 from sinks.retraining import Options, build_target
 from streams.agents.chores import Reports, do_chores
@@ -37,6 +39,7 @@ from streams.scorers.chosen import chosen_signals
 from streams.scoring import Scoring, open_scoring
 from streams.secret import installation_secret
 from streams.settings import ConfigurationError, Settings
+from streams.topics import BrokerMissing
 from streams.watchdog import Watchdog
 from streams.worker import Handler, Worker, create_worker
 from tocsin.contracts import now
@@ -72,6 +75,9 @@ async def run_workers(
         scorer: opens the scorer; blocks.
         clock: the time.
 
+    Raises:
+        BrokerMissing: the broker went away meanwhile.
+
     Returns:
         Tasks that never end by themselves: one that does has failed, and the process should stop.
     """
@@ -96,7 +102,10 @@ async def run_workers(
         workers.append(respond_worker(settings, engines, around))
         beside |= respond_chores(settings, around, Lead(workers[-1].holds))
     for worker in workers:
-        await worker.start()
+        try:
+            await worker.start()
+        except KafkaConnectionError:
+            raise BrokerMissing(f"no Kafka broker answers at {engines.bootstrap}") from None
         stack.push_async_callback(worker.stop)
         stack.enter_context(Watchdog(worker, engines.bootstrap, settings.worker.stuck_seconds))
         tasks.append(asyncio.create_task(_until_stopped(worker), name=worker.conf.id))

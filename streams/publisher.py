@@ -9,10 +9,12 @@ from contextlib import suppress
 from types import TracebackType
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaConnectionError
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.producer.message_accumulator import BatchBuilder
 from pydantic import BaseModel
 
+from streams.topics import BrokerMissing
 from tocsin.transports import encoded
 
 STOP_SECONDS = 3
@@ -21,7 +23,10 @@ BATCH_BYTES = 1_000_000  # a broker takes 1 MiB unless told otherwise
 
 
 class Publisher:
-    """An asynchronous context manager around one producer. Raises `aiokafka.errors.KafkaError`: try again."""
+    """An asynchronous context manager around one producer. Raises `aiokafka.errors.KafkaError`: try again.
+
+    On entering it raises `BrokerMissing`.
+    """
 
     def __init__(self, bootstrap: str) -> None:
         self._bootstrap = bootstrap
@@ -39,7 +44,11 @@ class Publisher:
         # aiokafka gives a batch up after 40 s; the one behind it could get through, and WATCH, which keeps the highest
         # offset that it has seen, would drop the first one when it comes again. There is no public setting for it.
         self._producer._message_accumulator._batch_ttl = math.inf
-        await self._producer.start()
+        try:
+            await self._producer.start()
+        except KafkaConnectionError:
+            await self._producer.stop()
+            raise BrokerMissing(f"no Kafka broker answers at {self._bootstrap}") from None
         return self
 
     async def __aexit__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from pathlib import Path
@@ -13,7 +14,7 @@ from kafka import KafkaConsumer, TopicPartition
 from streams.engines import EmbeddedBroker
 from streams.publisher import Publisher
 from streams.settings import Broker
-from streams.topics import ensure_topics
+from streams.topics import BrokerMissing, ensure_topics
 from tests.kafka_cluster import KafkaCluster
 from tocsin.messages import SIGNALS, Joined
 
@@ -40,6 +41,17 @@ def test_messages_wait_for_a_broker_that_is_away_and_keep_their_order(
         said = _messages(broker.bootstrap)
     # what was in flight at the kill may be there twice; the first copies are in order
     assert list(dict.fromkeys(said)) == [message.application for _, message in MESSAGES]
+
+
+def test_a_broker_that_is_not_there_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    async def enter() -> None:
+        async with Publisher("127.0.0.1:1"):
+            pass
+
+    with pytest.raises(BrokerMissing, match=r"^no Kafka broker answers at 127\.0\.0\.1:1$"):
+        asyncio.run(enter())
+    gc.collect()
+    assert "Unclosed" not in caplog.text
 
 
 def test_leaving_does_not_wait_for_a_broker_that_is_gone(tmp_path: Path) -> None:

@@ -40,8 +40,11 @@ _CONTENT = {
 }
 _LIMIT = {158, 159, 160, 241, 307, 396}  # the limits of one query, below
 
-_REPEATED = re.compile(r"^Code: \d+\. DB::Exception: |(: |\. )In scope .*| \([A-Z_0-9]+\)$")
-"""Of what the engine says: the code again, and the statement again with our limits in it."""
+_REPEATED = re.compile(
+    r"^(Received ClickHouse exception, code: \d+, server response: )?Code: \d+\. DB::Exception: "
+    r"|(: |\. )In (scope|query) .*| \([A-Z_0-9]+\)( \(version .*)?( \(for url .*)?$"
+)
+"""Of what the engine says: the code again, the statement again with our limits in it, and where the server is."""
 
 READ_LIMITS: Mapping[str, object] = {
     "max_execution_time": 30,

@@ -112,10 +112,13 @@ def _is_over(since: datetime, pause: timedelta, now: datetime) -> bool:
 
 
 def after_attempt(row: Notification, result: Delivered | Failed, now: datetime) -> Notification:
-    """The next version of a row. A failure stays pending for ever: a person who is not told is an incident missed."""
+    """The next version of a row. A failure stays pending for ever: a person who is not told is an incident missed.
+
+    Delivered outweighs a failure of the same try, which a worker that hung meanwhile may report later.
+    """
     tried = replace(row, attempts=row.attempts + 1, updated_at=now, version=row.version + 1)
     if isinstance(result, Delivered):
-        return replace(tried, state="sent", last_error="")
+        return replace(tried, state="sent", last_error="", version=row.version + 2)
     return replace(tried, last_error=result.reason)
 
 

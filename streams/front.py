@@ -38,7 +38,7 @@ from tocsin.transports import encoded
 STOP_SECONDS = 2
 PREPARE_SECONDS = 3.0
 RETRY_SECONDS = 1
-METHODS = ["DELETE", "GET", "PATCH", "POST", "PUT"]
+METHODS = ["DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT"]
 
 
 def create_front(settings: Settings, engines: Engines, public_url: str) -> Starlette:
@@ -85,8 +85,13 @@ def create_front(settings: Settings, engines: Engines, public_url: str) -> Starl
 
     async def nowhere(request: Request) -> Response:
         """What nobody answers of what programs ask, in the form that they expect."""
-        if any(route.matches(request.scope)[0] is Match.PARTIAL for route in answered):
-            return Refusal(405, f"{request.url.path} does not take {request.method}: see docs/http.md").response()
+        there = [
+            route for route in answered if isinstance(route, Route) and route.matches(request.scope)[0] is Match.PARTIAL
+        ]
+        if there:
+            said = f"{request.url.path} does not take {request.method}: see docs/http.md"
+            methods = sorted({method for route in there for method in route.methods or ()})
+            return Refusal(405, said, headers={"Allow": ", ".join(methods)}).response()
         return Refusal(404, "there is no such address: see docs/http.md").response()
 
     return Starlette(
@@ -106,7 +111,7 @@ def _seconds() -> float:
 class Patience:
     """Around the application: a request that outlasts the server is told to try again.
 
-    uvicorn cancels it, and would log that as an error of the application and answer 500.
+    uvicorn cancels it, and would log that as an exception of the application and answer 500.
     """
 
     def __init__(self, app: ASGIApp) -> None:

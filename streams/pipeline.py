@@ -100,7 +100,7 @@ async def run_workers(
     if "respond" in roles:
         around = surroundings(settings, engines, publisher, public_url, clock)
         workers.append(respond_worker(settings, engines, around))
-        beside |= respond_chores(settings, around, Lead(workers[-1].holds))
+        beside |= respond_chores(settings, around, Lead(workers[-1].owns))
     for worker in workers:
         try:
             await worker.start()
@@ -174,7 +174,9 @@ def respond_chores(settings: Settings, around: Surroundings, leads: Leads) -> di
     }
     if settings.judge.url:
         judging = open_judging(settings.judge, around)
-        chores["judge"] = partial(go_round, "verdicts", judging.advance, judging.every_seconds, leads=leads)
+        chores["judge"] = partial(
+            go_round, "verdicts", partial(judging.advance, leads), judging.every_seconds, leads=leads
+        )
     return chores
 
 

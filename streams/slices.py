@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
+import math
 import time
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -119,6 +120,28 @@ class SliceThread(driver.AIOKafkaConsumerThread):
     """Faust's thread around aiokafka's consumer."""
 
     logger = FAUST  # else one of our own, which tells of every start
+    alive_at = -math.inf
+    """When the broker was last asked whether this is a member of the group, and said yes; on the monotonic clock."""
+
+    async def on_start(self) -> None:
+        """Start the consumer, and note its heartbeats: aiokafka tells nobody of them."""
+        await super().on_start()
+        coordinator = self._ensure_consumer()._coordinator
+        beat = coordinator._do_heartbeat
+
+        async def noted() -> bool:
+            asked = time.monotonic()
+            alive: bool = await beat()
+            if alive:
+                self.alive_at = asked
+            return alive
+
+        coordinator._do_heartbeat = noted
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether partitions are being given out anew."""
+        return bool(self._ensure_consumer()._subscription.reassignment_in_progress)
 
     async def on_thread_stop(self) -> None:
         """Close the consumer, also while a broker is away."""

@@ -15,6 +15,8 @@ from kafka.errors import KafkaError, for_code
 from streams.settings import Broker, Limits
 from tocsin.messages import COMMANDS, PAGES, TOPICS
 
+logger = logging.getLogger(__name__)
+
 TOPIC_ALREADY_EXISTS = 36
 UNKNOWN_TOPIC = 3
 SIZE = "max.message.bytes"
@@ -113,6 +115,10 @@ def _check(topic: dict[str, Any], broker: Broker) -> None:
         raise TopicError(
             f"topic {topic['name']} has {len(partitions)} partitions, broker.partitions asks for {broker.partitions}: "
             "add partitions, or lower the setting"
+        )
+    if topic["name"] in OF_ONE_PARTITION and len(partitions) > 1:
+        logger.warning(
+            "topic %s has %d partitions instead of 1: run one respond worker", topic["name"], len(partitions)
         )
     copies = min(len(partition["replica_nodes"]) for partition in partitions)
     if copies < broker.replication_factor:

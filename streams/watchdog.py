@@ -83,8 +83,9 @@ class Watchdog:
                 continue
             for topic in self._worker.handled:
                 LAG.labels(topic).set(sum(max(end - at, 0) for (of, _), (at, end) in offsets.items() if of == topic))
-            # a worker without a partition may be a spare one, or one whose place in the group was lost
-            own = {place: pair for place, pair in offsets.items() if self._worker.holds(*place)} or offsets
+            own = {place: pair for place, pair in offsets.items() if self._worker.holds(*place)}
+            if not own and not self._worker.is_member:  # not a spare one: its place in the group was lost
+                own = offsets
             stuck = self._progress.is_stuck(own, self._worker.tries, time.monotonic())
             if stuck and self._limit and not self._stopped.is_set():
                 self._end(f"{group} is stuck: messages wait, and nothing has moved for {self._limit:g} s")

@@ -24,7 +24,7 @@ from sinks.clickhouse import StoreUnavailable
 from streams.core.decoding import Origin
 from streams.metrics import BATCHES, RETRIES
 from streams.settings import Settings
-from streams.slices import FEWEST, Buffer, Slice, SliceTransport
+from streams.slices import FEWEST, Buffer, Slice, SliceThread, SliceTransport
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +84,20 @@ class Worker(faust.App):
         """Whether the broker gave the partition to this worker. Safe in any thread."""
         return TP(topic, partition) in self.consumer.assignment()
 
+    @property
+    def is_member(self) -> bool:
+        """Whether the broker said within the session timeout that it is one of its group. Safe in any thread."""
+        return time.monotonic() - self._fetching.alive_at < self.conf.broker_session_timeout
+
+    def owns(self, topic: str, partition: int) -> bool:
+        """Whether it holds the partition and no other worker can. Safe in any thread."""
+        return self.holds(topic, partition) and self.is_member and not self._fetching.is_moving
+
+    @property
+    def _fetching(self) -> SliceThread:
+        thread: SliceThread = self.consumer._thread  # type: ignore[attr-defined]
+        return thread
+
     def note(self, state: RetryCallState) -> None:
         """Count and tell a try that failed."""
         self.tries += 1
@@ -121,6 +135,7 @@ def create_worker(
         value_serializer="raw",
         store="memory://",
         topic_disable_leader=True,
+        table_standby_replicas=1,  # with none Faust takes another assignor, which spreads what belongs together
         topic_allow_declare=False,
         consumer_auto_offset_reset="earliest",
         stream_wait_empty=True,

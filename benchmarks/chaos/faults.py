@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-Act = Literal["kill", "terminate", "join", "disk", "store", "clock", "scorer", "receiver"]
+Act = Literal["kill", "terminate", "freeze", "join", "disk", "store", "clock", "scorer", "receiver"]
 Form = Literal["together", "apart"]
 
 
@@ -86,6 +86,8 @@ WORKERS = (
     Fault("kill", "watch", 0.5, 4),
     Fault("kill", "respond", 0.5, 4),
     Fault("kill", "respond 2", 0.5, 4),
+    Fault("freeze", "respond", 8, 14),  # longer than its session: the other one takes over
+    Fault("freeze", "score", 8, 14),
     Fault("kill", "gateway", 0.5, 4),
     Fault("kill", "broker", 1, 5),
     Fault("join", "score", 15, 30),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -120,6 +121,8 @@ class System(ABC):
                 self._kill(fault.target)
             case "terminate":
                 self._terminate(fault.target)
+            case "freeze":
+                self._signal(fault.target, signal.SIGSTOP)
             case "join":
                 self._programs[f"{fault.target} 2"].start()
             case "clock" | "scorer":
@@ -138,6 +141,8 @@ class System(ABC):
         match fault.act:
             case "kill" | "terminate":
                 self._start(fault.target)
+            case "freeze":
+                self._signal(fault.target, signal.SIGCONT)
             case "join":
                 self._programs[f"{fault.target} 2"].stop()
             case "clock" | "scorer":
@@ -160,6 +165,10 @@ class System(ABC):
     def _kill(self, target: str) -> None:
         self._down.add(target)
         self._programs[target].kill()
+
+    def _signal(self, target: str, number: signal.Signals) -> None:
+        if self._programs[target].runs():
+            os.kill(self._programs[target].pid, number)
 
     def _terminate(self, target: str) -> None:
         """SIGTERM; what is still starting cannot obey in good order, so it is not timed."""

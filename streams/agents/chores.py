@@ -81,8 +81,8 @@ async def do_chores(around: Surroundings, runs: Runs | None, reports: Reports, l
 
     async def send_and_start() -> None:
         await deliver(around, leads)
-        if runs is not None and leads():
-            await asyncio.to_thread(runs.advance)
+        if runs is not None:
+            await asyncio.to_thread(runs.advance, leads)
 
     try:
         async with asyncio.TaskGroup() as group:

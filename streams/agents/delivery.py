@@ -35,6 +35,7 @@ async def deliver(around: Surroundings, leads: Leads = always) -> None:
     """
     await asyncio.to_thread(_write, around)
     if not leads():
+        OUTBOX.set(0)  # the one that leads says how many
         return
     await asyncio.to_thread(_plan, around)
     rows = await asyncio.to_thread(Recovery(around.store).pending_notifications)
@@ -45,7 +46,12 @@ async def deliver(around: Surroundings, leads: Leads = always) -> None:
     by_target: dict[str, list[Notification]] = {}
     for row in due:
         by_target.setdefault(row.target, []).append(row)
-    await asyncio.gather(*(_in_daemon_thread(partial(_send, around, rows, leads)) for rows in by_target.values()))
+    ended = threading.Event()
+    try:
+        send = partial(_send, around, go_on=lambda: leads() and not ended.is_set())
+        await asyncio.gather(*(_in_daemon_thread(partial(send, rows)) for rows in by_target.values()))
+    finally:
+        ended.set()
 
 
 def _plan(around: Surroundings) -> None:
@@ -104,10 +110,10 @@ async def _in_daemon_thread(work: Callable[[], None]) -> None:
     await done
 
 
-def _send(around: Surroundings, rows: Iterable[Notification], leads: Leads) -> None:
+def _send(around: Surroundings, rows: Iterable[Notification], go_on: Callable[[], bool]) -> None:
     for row in rows:
-        if not leads():
-            return  # another worker has read that they are pending, and sends them
+        if not go_on():
+            return  # whoever leads next reads that they are pending
         result = around.notifier.send(row.target, row.title, row.body, row.notification_id)
         changed = after_attempt(row, result, around.clock())
         NOTIFICATIONS.labels("delivered" if isinstance(result, Delivered) else "failed").inc()

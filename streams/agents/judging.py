@@ -20,6 +20,7 @@ from sinks.clickhouse import Store
 from sinks.people import People
 from sinks.rows import page_row
 from streams.agents.respond import Surroundings
+from streams.agents.rounds import Leads, always
 from streams.core.wording import RULE
 from streams.metrics import PAGES, VERDICTS
 from streams.publisher import Publisher
@@ -73,17 +74,19 @@ class Judging:
         self._anchors = list(anchors) if settings.anchors else []
         self._agreed: datetime | None = None
 
-    async def advance(self) -> float:
-        """Judge what is due and affordable; returns the seconds to wait before the next round."""
+    async def advance(self, leads: Leads = always) -> float | None:
+        """Judge what is due and affordable, as long as this worker leads; perhaps says when the next round is."""
         day = self._clock().replace(hour=0, minute=0, second=0, microsecond=0)
         spent = dict(await asyncio.to_thread(self._people.calls_since, day))
         for task in await asyncio.to_thread(self._due, day):
+            if not leads():
+                return None
             result = await self._judge_one(task, day, spent)
             if isinstance(result, Unavailable):
                 logger.warning("the judge is away: %s", result.reason)
                 return max(self.every_seconds, result.seconds)
         await self._check_agreement(day)
-        return self.every_seconds
+        return None
 
     def _due(self, day: datetime) -> list[_Task]:
         """Anchors of the day first, then sampled interactions, of every application in turn."""

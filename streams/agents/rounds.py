@@ -30,19 +30,19 @@ class Lead:
     """Of the respond workers, the one that the broker gave the pages to. The others wait until it is gone.
 
     Args:
-        holds: whether the broker gave a partition of a topic to this worker.
+        owns: whether a partition of a topic is this worker's and of no other one.
     """
 
-    def __init__(self, holds: Callable[[str, int], bool]) -> None:
-        self._holds = holds
+    def __init__(self, owns: Callable[[str, int], bool]) -> None:
+        self._owns = owns
         self._said = False
 
     def __call__(self) -> bool:
-        """Whether it is this one, as far as it knows: it may learn of its end some seconds late."""
-        leads = self._holds(PAGES, 0)
+        """Whether it is this one."""
+        leads = self._owns(PAGES, 0)
         if leads is not self._said:
             self._said = leads
-            logger.info("this worker responds" if leads else "another worker responds")
+            logger.info("this worker responds" if leads else "this worker responds no more")
         return leads
 
 
@@ -65,6 +65,7 @@ async def go_round(
     """
     woken = woken or asyncio.Event()
     while True:
+        woken.clear()
         pause = min(every, STANDBY_SECONDS)
         if leads():
             try:
@@ -73,6 +74,5 @@ async def go_round(
             except (StoreUnavailable, KafkaError) as error:
                 logger.warning("%s wait: %s", what, error)
                 pause = min(every, AWAY_SECONDS)
-        woken.clear()
         with suppress(TimeoutError):
             await asyncio.wait_for(woken.wait(), pause)

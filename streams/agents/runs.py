@@ -15,6 +15,7 @@ from sinks.recovery import Recovery
 from sinks.retraining import Exited, Refused, Run, Started, Target
 from sinks.retraining.bundle import BundleFailed, write_bundle
 from sinks.retraining.token import callback_token
+from streams.agents.rounds import Leads, always
 from streams.core.incidents import Incident, timeline_event
 from tocsin.messages import RunStatus
 
@@ -106,9 +107,11 @@ class Runs:
         self._secret, self._directory, self._public_url = secret, directory, public_url.rstrip("/")
         self._limit, self._clock = limit, clock
 
-    def advance(self) -> None:
-        """One round over all open runs; blocks."""
+    def advance(self, leads: Leads = always) -> None:
+        """One round over all open runs, as long as this worker leads; blocks."""
         for row in self._recovery.open_runs():
+            if not leads():
+                return
             if row["target"] != self._target.name:
                 continue
             if row["state"] == "planned":

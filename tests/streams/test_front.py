@@ -105,6 +105,7 @@ def test_sql_answers_with_rows_or_with_what_is_wrong(store: Store, sql: str, sta
     answer = client(store, Settings()).post("/v1/sql", content=sql)
     assert answer.status_code == status
     assert said in answer.text
+    assert "SETTINGS" not in answer.text
 
 
 def test_sql_needs_a_key_that_may_read_where_keys_are_configured(store: Store) -> None:
@@ -205,3 +206,4 @@ def test_an_address_that_nobody_answers_is_told_to_programs_as_json(store: Store
         answer = program.request(method, address)
         assert answer.status_code == status
         assert "docs/http.md" in answer.json()["error"]["message"]
+        assert answer.headers.get("Allow") == ("POST" if status == 405 else None)

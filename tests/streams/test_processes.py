@@ -274,7 +274,7 @@ def test_a_worker_that_joins_while_the_store_is_away_takes_over_from_one_that_is
     assert_each_is_stored_once(production, before + 800)
 
 
-def test_of_two_respond_workers_one_tells_and_the_other_takes_over_when_it_is_killed(
+def test_of_two_respond_workers_one_tells_and_the_other_takes_over_when_it_is_killed_or_hangs(
     production: Production, receiver: Receiver
 ) -> None:
     first, second = production.workers["respond"], production.second_respond
@@ -290,12 +290,17 @@ def test_of_two_respond_workers_one_tells_and_the_other_takes_over_when_it_is_ki
     second.await_ready()
     happens("both run")
     assert LEADS in first.said() and LEADS not in second.said()
+    production.settle()  # it has written down what it sent
     first.kill()
     happens("the first one is dead")
     assert LEADS in second.said()
     first.start()
     first.await_ready()
     happens("both run again")
+    os.kill(second.pid, signal.SIGSTOP)
+    happens("the second one hangs")
+    os.kill(second.pid, signal.SIGCONT)
+    happens("the second one goes on, and leads no more")
     production.settle()
     arrived = Counter(name for name, _ in receiver.arrived[told:])
     assert set(arrived.values()) == {1}

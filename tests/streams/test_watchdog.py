@@ -7,6 +7,7 @@ import threading
 import uuid
 
 import pytest
+from kafka import KafkaProducer
 from prometheus_client import REGISTRY
 
 from sinks.clickhouse import StoreUnavailable
@@ -82,3 +83,36 @@ def test_a_try_that_failed_is_such_a_sign(embedded_broker: str) -> None:
         return worker.tries
 
     assert asyncio.run(run()) >= 2
+
+
+@pytest.mark.integration
+def test_a_spare_worker_is_not_ended_while_the_one_that_works_waits_for_a_store(kafka: str) -> None:
+    topic, ended = f"spare-{uuid.uuid4().hex}", threading.Event()
+    publish(kafka, topic, [])
+
+    def send() -> None:
+        producer = KafkaProducer(bootstrap_servers=kafka)
+        producer.send(topic, b"1").get(SECONDS)
+        producer.close()
+
+    async def in_vain(_: list[Record]) -> None:
+        raise StoreUnavailable("away")
+
+    async def run() -> bool:
+        workers = [create_worker(topic, {topic: in_vain}, Settings(), kafka, batch=10, within=0.05) for _ in range(2)]
+        async with asyncio.timeout(SECONDS):
+            for worker in workers:
+                await worker.start()
+            while not all(each.is_member for each in workers) or sum(each.owns(topic, 0) for each in workers) != 1:
+                await asyncio.sleep(0.05)
+            [spare] = [worker for worker in workers if not worker.owns(topic, 0)]
+            await asyncio.to_thread(send)
+            while not any(worker.tries for worker in workers):
+                await asyncio.sleep(0.05)
+        with Watchdog(spare, kafka, STUCK_SECONDS, lambda _: ended.set()):
+            found = await asyncio.to_thread(ended.wait, 6 * STUCK_SECONDS)
+        assert not spare.tries
+        await asyncio.gather(*(worker.stop() for worker in workers))
+        return found
+
+    assert not asyncio.run(run())

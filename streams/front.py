@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 
 import uvicorn
 from prometheus_client import REGISTRY
+from starlette import types as asgi
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Mount, Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dashboards.web import create_pages
 from dashboards.web.reports import CommandNotSent
@@ -31,9 +31,8 @@ from streams.gateway.refusal import Refusal, try_later
 from streams.secret import installation_secret
 from streams.settings import Settings
 from streams.topics import ensure_topics
-from tocsin import transports
 from tocsin.messages import COMMANDS, Command, PromoteReference
-from tocsin.transports import encoded
+from tocsin.transports import Message, encoded
 
 STOP_SECONDS = 2
 PREPARE_SECONDS = 3.0
@@ -57,7 +56,7 @@ def create_front(settings: Settings, engines: Engines, public_url: str) -> Starl
     async def send(command: Command) -> None:
         key = command.application if isinstance(command, PromoteReference) else getattr(command, "incident_id", "")
         try:
-            await gateway.state.publisher.send([transports.Message(COMMANDS, key.encode(), encoded(command))])
+            await gateway.state.publisher.send([Message(COMMANDS, key.encode(), encoded(command))])
         except (BrokerAway, MessageRejected) as error:
             raise CommandNotSent from error
 
@@ -114,14 +113,14 @@ class Patience:
     uvicorn cancels it, and would log that as an exception of the application and answer 500.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: asgi.ASGIApp) -> None:
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         """One request; also the lifespan, which is let alone."""
         begun = False
 
-        async def noting(message: Message) -> None:
+        async def noting(message: asgi.Message) -> None:
             nonlocal begun
             begun = True
             await send(message)

@@ -86,6 +86,7 @@ async def do_chores(around: Surroundings, runs: Runs | None, reports: Reports, l
 
     try:
         async with asyncio.TaskGroup() as group:
+            # no `leads`: a worker that leads no more still writes down what it sent
             group.create_task(go_round("messages", send_and_start, POLL_SECONDS, woken=around.work))
             group.create_task(go_round("reports", reports.make, POLL_SECONDS, leads=leads))
     finally:

@@ -183,7 +183,7 @@ def test_a_message_stays_pending_until_it_is_delivered() -> None:
     failed = after_attempt(row, Failed("away"), NOW)
     assert (failed.state, failed.attempts, failed.last_error, failed.version) == ("pending", 1, "away", 2)
     sent = after_attempt(failed, Delivered(), NOW + timedelta(seconds=15))
-    assert (sent.state, sent.attempts, sent.last_error) == ("sent", 2, "")
+    assert (sent.state, sent.attempts, sent.last_error, sent.version) == ("sent", 2, "", 4)
 
 
 def test_what_was_delivered_outweighs_a_failure_that_a_worker_which_hung_reports_of_the_same_try() -> None:

@@ -297,6 +297,7 @@ def test_of_two_respond_workers_one_tells_and_the_other_takes_over_when_it_is_ki
     first.start()
     first.await_ready()
     happens("both run again")
+    production.settle()
     os.kill(second.pid, signal.SIGSTOP)
     happens("the second one hangs")
     os.kill(second.pid, signal.SIGCONT)

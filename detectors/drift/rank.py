@@ -16,9 +16,8 @@ from functools import cached_property
 
 import numpy as np
 
-from detectors.drift import CALM, Alarm, Batch, FloatArray, IntArray, ReferenceRefused
+from detectors.drift import CALM, Alarm, Batch, FloatArray, IntArray, ReferenceRefused, kernels
 from detectors.drift.bets import Tails, payoffs
-from detectors.drift.capital import Capital, entries_of, thrice
 from detectors.drift.reference import FIT_SHARE, LEAST_UNITS
 
 QUANTILES = 64
@@ -52,12 +51,10 @@ class RankReference:
     deviation: float
     bucket_means: FloatArray
 
-    def excess(self, values: FloatArray, buckets: IntArray) -> FloatArray:
-        """(n,) values less the reference's mean: as they are for a rate, else in standard deviations."""
-        unit = max(self.deviation, abs(self.mean) * 1e-9, sys.float_info.min) if self.rate < 0 else 1.0
-        with np.errstate(over="ignore"):
-            excess = (values - self.bucket_means[buckets]) / unit
-        return np.minimum(np.maximum(excess, -FARTHEST), FARTHEST)
+    @property
+    def excess_unit(self) -> float:
+        """What a value's excess over the mean is measured in: 1 for a rate, else the standard deviation."""
+        return max(self.deviation, abs(self.mean) * 1e-9, sys.float_info.min) if self.rate < 0 else 1.0
 
 
 def fit(values: FloatArray, *, buckets: IntArray | None = None, seed: int = 0) -> RankReference:
@@ -161,10 +158,6 @@ class RankDetector:
         """(k + 1, bets) what each bet pays in each bin."""
         return payoffs(self.reference.shares, self.tails)
 
-    @cached_property
-    def _pays(self) -> FloatArray:
-        return thrice(self.payoffs)
-
     def start(self) -> RankState:
         """No evidence; only the calibration part has been seen."""
         counts, none = self.reference.counts, np.zeros(self.payoffs.shape[1])
@@ -186,45 +179,45 @@ class RankDetector:
         Raises:
             ValueError: a bucket that the reference does not have.
         """
-        values, buckets = np.asarray(batch.values, np.float64), self._buckets(batch)
-        rows = np.isfinite(values).nonzero()[0]
-        values, buckets, inflow = values[rows], buckets[rows], batch.inflow[rows]
-        pays = self._pays[self.reference.edges.searchsorted(values)]
-        entries = entries_of(state.units, state.excess, self.reference.excess(values, buckets))
-        seen, paid = state.seen.tolist(), thrice(state.paid)
-        held = Capital.of(state.capital, state.capital_start, state.capital_excess)
-        burnt = np.maximum(1 - BURN * inflow, 0).tolist()
-        latched, calm, alarms = state.latched, state.calm, list[Alarm]()
-        for i, (bucket, pay, stake) in enumerate(
-            zip(buckets.tolist(), pays, held.stakes(inflow, entries), strict=True)
-        ):
-            if not latched:  # what follows a page is not accepted traffic, and is compared with what came before it
-                seen[bucket] += 1
-                paid[bucket] += pay
-            total = held.bet(stake, pay * (burnt[i] * seen[bucket]) / paid[bucket])
-            calm = calm + 1 if total < CALM else 0
-            if total >= 1:
-                age, effect = held.change(total, entries[i + 1])
-                held.flat /= total  # a page's worth is kept
-                if not latched and effect >= self.least_effect:
-                    latched = True
-                    position = state.units + i + 1
-                    alarms.append(Alarm(int(rows[i]), position, "rank", total, float(inflow[i]), age, effect))
-            elif latched and calm >= self.reference.units:
-                latched, calm, held = False, 0, Capital(np.zeros_like(held.flat))
-        capital, capital_start, capital_excess = held.rows
-        after = RankState(
-            units=state.units + len(rows),
-            seen=np.array(seen),
-            paid=paid[:, : len(capital)].copy(),
-            capital=capital,
-            capital_start=capital_start,
-            capital_excess=capital_excess,
-            excess=float(entries[-1, 1]),
-            latched=latched,
-            calm=calm,
+        values, places, inflow = np.array(batch.values, np.float64), self._buckets(batch), np.array(batch.inflow)
+        seen, paid = state.seen.copy(), state.paid.copy()
+        book = np.stack([state.capital, state.capital_start, state.capital_excess])
+        known = self.reference
+        at, units, excess, calm, latched, alarms = (
+            0,
+            state.units,
+            state.excess,
+            state.calm,
+            state.latched,
+            list[Alarm](),
         )
-        return after, alarms
+        while at < len(values):
+            at, units, excess, calm, latched, evidence, age, effect = kernels.bet(
+                values,
+                places,
+                inflow,
+                at,
+                units,
+                excess,
+                calm,
+                latched,
+                book,
+                seen,
+                paid,
+                known.edges,
+                self.payoffs,
+                known.bucket_means,
+                known.excess_unit,
+                FARTHEST,
+                BURN,
+                CALM,
+                known.units,
+                self.least_effect,
+            )
+            if evidence > 0:
+                alarms.append(Alarm(at - 1, units, "rank", evidence, float(inflow[at - 1]), age, effect))
+        capital, capital_start, capital_excess = book
+        return RankState(units, seen, paid, capital, capital_start, capital_excess, excess, latched, calm), alarms
 
     def read(self, state: RankState) -> float:
         """Capital in pages, at most 1."""
@@ -237,4 +230,4 @@ class RankDetector:
         if len(batch) and not 0 <= batch.buckets.min() <= batch.buckets.max() < known:
             found = f"{batch.buckets.min()} to {batch.buckets.max()}"
             raise ValueError(f"buckets from {found}: the reference has 0 to {known - 1}")
-        return batch.buckets
+        return np.array(batch.buckets, np.int64)

@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from detectors.drift import Float32Array, FloatArray, IntArray, ReferenceRefused, tail
+from detectors.drift import Float32Array, FloatArray, IntArray, ReferenceRefused, kernels, tail
 from detectors.drift.usable import usable
 
 LEAST_UNITS = 2_000
@@ -67,22 +67,28 @@ class VectorReference:
 
     def squares(self, rows: Float32Array) -> FloatArray:
         """(n,) weighted square lengths of (n, d) rows."""
-        return self._squares(rows, rows @ self.axes[:, :-1])
+        return self._squares(rows, rows @ self.space.axes)
 
     def strangeness(self, vectors: Float32Array) -> FloatArray:
         """(n,) weighted square distances of (n, d) vectors from their nearest centroids."""
-        away = vectors - self.axes[:, -1]  # the first step: of vectors that hardly differ, little else would be left
-        along = np.asarray(away @ self.axes[:, :-1], np.float32)
-        closeness = (2 * (along @ self.centroids) - self.centroid_squares).max(axis=1)
-        return np.asarray(self._squares(away, along) - closeness, np.float64)
+        space = self.space
+        away = vectors - space.origin  # the first step: of vectors that hardly differ, little else would be left
+        along = np.asarray(away @ space.axes, np.float32)
+        closeness = along @ (2 * space.centroids)
+        closeness -= space.centroid_squares
+        return np.asarray(self._squares(away, along) - closeness.max(axis=1), np.float64)
 
-    def exact_square(self, row: Float32Array) -> float:
-        """`squares` of one (d,) row: a product of its own, so that no last bit depends on its neighbours."""
-        return float(self.squares(row[None])[0])
-
-    def exact_strangeness(self, vectors: Float32Array) -> FloatArray:
-        """`strangeness`, each row measured on its own."""
-        return np.array([self.strangeness(vector[None])[0] for vector in vectors])
+    @cached_property
+    def space(self) -> kernels.Space:
+        """What the compiled measures need: exact ones, the same bit for bit whatever else is measured with a row."""
+        return kernels.Space(
+            axes=np.ascontiguousarray(self.axes[:, :-1]),
+            extra=np.asarray(self.weights - self.rest, np.float32),
+            rest=self.rest,
+            origin=self.axes[:, -1].copy(),
+            centroids=self.centroids,
+            centroid_squares=self.centroid_squares,
+        )
 
     def nearest(self, vectors: Float32Array) -> IntArray:
         """(n,) the centroid nearest to each of (n, d) vectors."""
@@ -107,12 +113,8 @@ class VectorReference:
         upto = np.cumsum(self.novelty.sum(axis=0)) / self.calibration
         return float(self.grid[0] + self.grid[1] * (np.searchsorted(upto, 1 - share) + 1))
 
-    @cached_property
-    def _extra_weights(self) -> Float32Array:
-        return np.asarray(self.weights - self.rest, np.float32)
-
     def _squares(self, rows: Float32Array, placed: Float32Array) -> FloatArray:
-        weighted = (placed * placed) @ self._extra_weights
+        weighted = (placed * placed) @ self.space.extra
         return np.asarray(self.rest * np.vecdot(rows, rows) + weighted, np.float64)
 
 

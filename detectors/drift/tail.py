@@ -12,12 +12,13 @@ from collections.abc import Callable
 import numpy as np
 from scipy import special
 
-from detectors.drift import Float32Array, FloatArray
+from detectors.drift import Float32Array, FloatArray, kernels
 
 Squares = Callable[[Float32Array], FloatArray]
 SCALES = (32, 128, 512, 2048)
-BLOCK = 4
-"""Units that enter the moving means together; a look falls on the end of a block."""
+
+RATES = -np.expm1(-1 / np.asarray(SCALES)).astype(np.float32)
+"""(scales,) weights of a new unit in the moving means."""
 
 SURPLUS = (1.25, 1.3, 1.2, 1.1)
 """Of the skew at each scale, for what is not Gaussian yet and what a reference cannot know of its tail: with the plain
@@ -25,19 +26,9 @@ skew, looks at 32 and 128 units spent 1.5 and 1.3 times their part of the budget
 
 EVENTS = 160_000
 CHAINS = 96
+SETTLED = 5  # scales, after which a moving mean varies as it always will
 OUTER = 0.01
 UNDERFLOW = 1e-200
-
-
-def rates() -> FloatArray:
-    """(scales,) weights of a new block in the moving means of `SCALES`."""
-    return np.asarray(-np.expm1(-BLOCK / np.asarray(SCALES)))
-
-
-def variances(blocks: int) -> FloatArray:
-    """(scales,) of a moving mean after so many blocks, in units of the variance of one unit."""
-    a = rates()
-    return np.asarray(a / (2 - a) / BLOCK * (1 - (1 - a) ** (2 * blocks)))
 
 
 def pearson3_logsf(x: FloatArray, skew: FloatArray | float) -> FloatArray:
@@ -66,18 +57,16 @@ def bootstrap(calibration: Float32Array, squares: Squares, mean: float, scale: f
         The 99 % point, and the mean excess over it.
     """
     random = np.random.default_rng(seed)
-    n, a, stride = len(calibration), np.float32(rates()[0]), SCALES[0] // (4 * BLOCK)
-    limit = variances(10**9)[0] - 1 / n
-    settled = 5 * SCALES[0] // BLOCK
-    steps = settled + EVENTS // CHAINS // BLOCK
-    passes = -(-steps * BLOCK // n)
+    n, stride = len(calibration), SCALES[0] // 4
+    limit = kernels.variance(RATES[0], SETTLED * SCALES[0]) - 1 / n
+    steps = SETTLED * SCALES[0] + EVENTS // CHAINS
+    passes = -(-steps // n)
     orders = random.permuted(np.tile(np.arange(n), (CHAINS * passes, 1)), axis=1).reshape(CHAINS, -1)
     means = np.zeros((CHAINS, calibration.shape[1]), np.float32)
     seen: list[FloatArray] = []
     for step in range(steps):
-        drawn = calibration[orders[:, step * BLOCK : (step + 1) * BLOCK]]
-        means += a * (drawn.mean(axis=1) - means)
-        if step >= settled and step % stride == 0:
+        means += RATES[0] * (calibration[orders[:, step]] - means)
+        if step >= SETTLED * SCALES[0] and step % stride == 0:
             seen.append((squares(means) / limit - mean) / scale)
     statistics = np.concatenate(seen)
     point = float(np.quantile(statistics, 1 - OUTER))

@@ -24,7 +24,7 @@ import numpy as np
 from scipy import special
 
 from detectors.drift import Float32Array, FloatArray, IntArray
-from detectors.drift.novelty import p_values
+from detectors.drift.kernels import p_values
 from detectors.drift.reference import VectorReference, bins_of
 from detectors.drift.tail import pearson3_logsf
 from detectors.drift.usable import usable

@@ -27,7 +27,7 @@ from streams.core.rules import Rules
 from streams.core.segments import Tally, is_configured
 from streams.core.units import REPEAT_SIGNALS, Repeats, Sessions, Unit
 
-VERSION = 3
+VERSION = 4
 WHAT = "the snapshot"
 COLLECTED = ("learning", "candidate")
 Part = tuple[dict[str, Any], Arrays]

@@ -12,11 +12,11 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from detectors.drift import Batch, Float32Array, novelty, reference, to_arrays
+from detectors.drift import Batch, Float32Array, kernels, novelty, reference, to_arrays
 from detectors.drift.accelerated import TorchMeasure
 from detectors.drift.reference import BINS, VectorReference, bins_of
-from detectors.drift.tail import BLOCK, SCALES, pearson3_logsf, rates, variances
-from detectors.drift.vectors import CHUNK, LOOKS_SHARE, MOST_UNITS, QUARANTINE, VectorDetector, update_many
+from detectors.drift.tail import RATES, SCALES, pearson3_logsf
+from detectors.drift.vectors import CHUNK, LOOKS_SHARES, MOST_UNITS, QUARANTINE, VectorDetector, update_many
 
 Draw = Callable[[np.random.Generator, int], NDArray[np.floating]]
 STAKE = 1e-9  # pages put in at once; so little that no capital reaches a page
@@ -44,7 +44,7 @@ class Redrawn:
         features = fitted.features(part)
         covariance = np.cov(features.T.astype(np.float64))
         squares = 2 * float((covariance**2).sum())
-        counts = np.bincount(bins_of(fitted.exact_strangeness(part), fitted.grid), minlength=BINS)[None]
+        counts = np.bincount(bins_of(fitted.strangeness(part), fitted.grid), minlength=BINS)[None]
         return replace(
             fitted,
             centres=mean[None].astype(np.float32),
@@ -79,7 +79,7 @@ def test_a_conformal_p_value_is_uniform_over_the_draw_of_what_it_is_compared_wit
     for _ in range(4_000):
         bins = np.minimum(random.geometric(0.1, size=60), 30)  # with ties, which the uniform number breaks
         counts = np.bincount(bins[:-1], minlength=31)[None]
-        found.append(novelty.p_values(counts, np.array([0]), bins[-1:], random.random(1))[0])
+        found.append(kernels.p_values(counts, np.array([0]), bins[-1:], random.random(1))[0])
     assert stats.kstest(found, "uniform").pvalue > 1e-4
     assert min(found) >= 0 and max(found) <= 1
 
@@ -114,7 +114,7 @@ def test_a_look_is_below_a_level_no_more_often_than_that(clustered_vectors: Call
 
 
 def test_all_lanes_together_spend_no_more_than_the_inflow() -> None:
-    assert math.isclose(LOOKS_SHARE + novelty.SHARE, 1.0)
+    assert math.isclose(LOOKS_SHARES.sum() + novelty.SHARE, 1.0)
 
 
 # -- how it measures -----------------------------------------------------------------------------------------------
@@ -128,12 +128,12 @@ def test_the_tail_is_that_of_a_pearson_iii_variable(skew: float) -> None:
     assert np.isfinite(far).all() and (np.diff(far) < 0).all()
 
 
-def test_a_moving_mean_of_blocks_has_the_variance_that_a_look_divides_by() -> None:
-    random, blocks, a = np.random.default_rng(0), 40, rates()
+def test_a_moving_mean_has_the_variance_that_a_look_divides_by() -> None:
+    random, units = np.random.default_rng(0), 160
     means = np.zeros((20_000, len(SCALES)))
-    for _ in range(blocks):
-        means += a * (random.normal(size=(20_000, BLOCK)).mean(axis=1)[:, None] - means)
-    assert means.var(axis=0) == pytest.approx(variances(blocks), rel=0.05)
+    for _ in range(units):
+        means += RATES * (random.normal(size=20_000)[:, None] - means)
+    assert means.var(axis=0) == pytest.approx([kernels.variance(rate, units) for rate in RATES], rel=0.05)
 
 
 def test_a_mean_is_compared_with_its_variance_and_the_error_of_the_centre(vector_case: Any) -> None:
@@ -147,7 +147,7 @@ def test_a_mean_is_compared_with_its_variance_and_the_error_of_the_centre(vector
         for _ in range(8):
             state, _ = detector.update(state, calm(vectors(vector_case.ordinary, random, 256), random))
             weights = state.means[:, -1].astype(np.float64)
-            variance = variances(state.units // BLOCK) + weights**2 / known.units
+            variance = [kernels.variance(rate, state.units) for rate in RATES] + weights**2 / known.units
             found.append(known.squares(state.means[:, :-1]) / variance / known.mean)
         ratios.append(found)
     average, error = np.mean(ratios, axis=0), np.std(ratios, axis=0) / math.sqrt(len(ratios))
@@ -159,7 +159,7 @@ def test_features_have_the_weighted_square_length_as_their_own(vector_case: Any)
     values = vectors(vector_case.ordinary, np.random.default_rng(1), 50)
     lengths = (known.features(values) ** 2).sum(axis=1)
     assert lengths == pytest.approx(known.squares(values - known.axes[:, -1]), rel=1e-4)
-    assert known.exact_strangeness(values) == pytest.approx(known.strangeness(values), abs=1e-4)
+    assert kernels.strangeness(values, known.space) == pytest.approx(known.strangeness(values), abs=1e-4)
 
 
 @pytest.mark.parametrize("streams", [1, 5])

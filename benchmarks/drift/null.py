@@ -47,13 +47,13 @@ def cells(_: Ledger) -> list[Cell]:
     traps = ("every turn a unit", "retry bursts, repeats counted", "day and night, no buckets")
     return [
         *(plain("embeddings", units, usual, seeds) for units, seeds in ((2_500, 1_000), (10_000, 500))),
-        *(plain(kind, 2_500, usual, 1_000) for kind in ("scalars", "binaries")),
+        *(plain(kind, 2_500, usual, 4_000) for kind in ("scalars", "binaries")),
         plain("together", 2_500, usual, 500),
-        *(plain("embeddings", units, (RARE,), 500, 4, 20_000) for units in (2_500, 10_000)),
-        *(plain(kind, 2_500, (RARE,), 600, 2, 20_000) for kind in ("scalars", "binaries")),
-        plain("together", 2_500, (RARE,), 300, 4, 10_000),
+        *(plain("embeddings", units, (RARE,), 1_000, 4, 20_000) for units in (2_500, 10_000)),
+        *(plain(kind, 2_500, (RARE,), 6_000, 2, 20_000) for kind in ("scalars", "binaries")),
+        plain("together", 2_500, (RARE,), 600, 4, 10_000),
         *(cell_of(traffic, "embeddings", 2_500, (10_000, 100_000), 400, 2) for traffic in cured),
-        cell_of("day and night", "embeddings", 10_000, (10_000, 100_000), 400, 3),
+        cell_of("day and night", "embeddings", 10_000, (10_000, 100_000), 800, 3),
         *(cell_of(traffic, "embeddings", 2_500, (10_000,), 60) for traffic in traps[:2]),
         cell_of(traps[2], "embeddings", 10_000, (10_000,), 60),
         cell_of("conversations shuffled", "embeddings", 2_000, (1_000,), 200),

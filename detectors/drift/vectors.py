@@ -23,10 +23,16 @@ from detectors.drift.reference import BINS, VectorReference
 from detectors.drift.tail import RATES, SCALES, log_p
 from detectors.drift.usable import usable
 
-LOOKS_SHARES = np.array([0.15, 0.15, 0.15, 0.15])
-"""Of the inflow, for the looks at each scale; novelty has the rest."""
+LOOKS_SHARES = np.array([0.3, 0.25, 0.13, 0.07])
+"""Of the inflow, for the looks at each scale; novelty has the rest. Long scales find small changes, which can wait."""
 
-STRIDES = np.array(SCALES) // 4
+STRIDES = np.array([4, 8, 32, 128])
+"""Units between looks at each scale: an eighth or a sixteenth of it. A look may spend only what came in since the last
+one, but more of them find a change sooner by more than that costs, and overlap so much that they spend less."""
+
+ORDINARY, ORDINARY_P = 3.0, 0.00134
+"""A statistic of so many deviations has at least that p-value, whatever its skew."""
+
 QUARANTINE = 8
 """Whole chunks that wait before they join the reference: 4,096 units, so that a change is seen before it is learned."""
 
@@ -229,15 +235,19 @@ class VectorDetector:
     # -- evidence --------------------------------------------------------------------------------------------------
 
     def _log_p(self, scales: IntArray, squares: FloatArray, variance: FloatArray) -> FloatArray:
-        reference = self.reference
-        statistic = (squares / variance - reference.mean) / reference.scale
-        return log_p(statistic, reference.tail[scales])
+        return log_p(self._statistic(squares, variance), self.reference.tail[scales])
+
+    def _statistic(self, squares: FloatArray, variance: FloatArray) -> FloatArray:
+        return np.asarray((squares / variance - self.reference.mean) / self.reference.scale)
 
     def _decide(
         self, before: VectorState, state: VectorState, chunk: _Chunk, looks: FloatArray, p: FloatArray
     ) -> Alarm | None:
         """The first unit of the chunk that pages, if any does: the alarm's index counts from the chunk's first."""
         n, look, bets = len(p), None, self._bets(state.grown)
+        levels = LOOKS_SHARES[looks[:, 0].astype(np.int64)] * looks[:, 4]
+        notable = (levels >= CALM * ORDINARY_P) | (self._statistic(looks[:, 2], looks[:, 3]) > ORDINARY)
+        looks = looks[notable]  # others are not even restless
         if len(looks):
             gaps, lengths = self._gaps(looks), self._lengths(looks)
             state.restless |= bool((gaps >= math.log(CALM)).any())

@@ -16,7 +16,16 @@ from detectors.drift import Batch, Float32Array, kernels, novelty, reference, to
 from detectors.drift.accelerated import TorchMeasure
 from detectors.drift.reference import BINS, VectorReference, bins_of
 from detectors.drift.tail import RATES, SCALES, pearson3_logsf
-from detectors.drift.vectors import CHUNK, LOOKS_SHARES, MOST_UNITS, QUARANTINE, VectorDetector, update_many
+from detectors.drift.vectors import (
+    CHUNK,
+    LOOKS_SHARES,
+    MOST_UNITS,
+    ORDINARY,
+    ORDINARY_P,
+    QUARANTINE,
+    VectorDetector,
+    update_many,
+)
 
 Draw = Callable[[np.random.Generator, int], NDArray[np.floating]]
 STAKE = 1e-9  # pages put in at once; so little that no capital reaches a page
@@ -85,11 +94,11 @@ def test_a_conformal_p_value_is_uniform_over_the_draw_of_what_it_is_compared_wit
 
 
 def test_bets_have_expectation_one_less_the_price_of_reuse() -> None:
-    """exp(-1.5 ln(c/.4)/n) a unit, with n the calibration units and c the units to a page."""
+    """exp(-1.5 ln(c/s)/n) a unit: n calibration units, c units to a page, s the part that is novelty’s."""
     bets = novelty.Bets.against(7_000, units_per_page=1e5)
     lose = bets.left[1]
     expected = bets.sizes * lose * bets.gain + (1 - bets.sizes) * lose
-    assert expected == pytest.approx(math.exp(-1.5 * math.log(1e5 / 0.4) / 7_000), rel=1e-12)
+    assert expected == pytest.approx(math.exp(-1.5 * math.log(1e5 / novelty.SHARE) / 7_000), rel=1e-12)
     assert bets.sizes[0] == pytest.approx(0.0005)
     assert (novelty.Bets.against(1_400, 1e5).sizes * 1_400 >= 2.99).all(), "no tail hangs on one or two units"
 
@@ -118,6 +127,10 @@ def test_all_lanes_together_spend_no_more_than_the_inflow() -> None:
 
 
 # -- how it measures -----------------------------------------------------------------------------------------------
+
+
+def test_no_skew_makes_a_statistic_that_is_passed_over_rarer_than_that() -> None:
+    assert (np.exp(pearson3_logsf(ORDINARY, np.geomspace(1e-3, 6, 500))) >= ORDINARY_P).all()
 
 
 @pytest.mark.parametrize("skew", [0.05, 0.3, 1.0, 2.0])

@@ -105,7 +105,7 @@ async def run_workers(
         try:
             await worker.start()
         except KafkaConnectionError:
-            raise BrokerMissing(f"no Kafka broker answers at {engines.bootstrap}") from None
+            raise BrokerMissing(engines.bootstrap) from None
         stack.push_async_callback(worker.stop)
         stack.enter_context(Watchdog(worker, engines.bootstrap, settings.worker.stuck_seconds))
         tasks.append(asyncio.create_task(_until_stopped(worker), name=worker.conf.id))

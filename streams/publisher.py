@@ -48,7 +48,7 @@ class Publisher:
             await self._producer.start()
         except KafkaConnectionError:
             await self._producer.stop()
-            raise BrokerMissing(f"no Kafka broker answers at {self._bootstrap}") from None
+            raise BrokerMissing(self._bootstrap) from None
         return self
 
     async def __aexit__(

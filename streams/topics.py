@@ -37,6 +37,10 @@ class TopicError(Exception):
 class BrokerMissing(TopicError):
     """No broker answered in time: try again later."""
 
+    def __init__(self, bootstrap: str, seconds: float | None = None) -> None:
+        within = "" if seconds is None else f" within {seconds:g} s"
+        super().__init__(f"no Kafka broker answers at {bootstrap}{within}")
+
 
 @contextmanager
 def _client(kind: type[Any], bootstrap: str, timeout: float, **options: object) -> Iterator[Any]:
@@ -49,7 +53,7 @@ def _client(kind: type[Any], bootstrap: str, timeout: float, **options: object) 
             **options,
         )
     except KafkaError:
-        raise BrokerMissing(f"no Kafka broker answers at {bootstrap} within {timeout:g} s") from None
+        raise BrokerMissing(bootstrap, timeout) from None
     try:
         yield client
     except KafkaError as error:

@@ -30,22 +30,14 @@ class TorchMeasure:
         self._centroids = self._moved(reference.centroids)
         self._centroid_squares = self._moved(reference.centroid_squares)
 
-    def squares(self, rows: Float32Array) -> FloatArray:
-        """(n,) weighted square lengths of (n, d) rows."""
-        return self._back(self._weighted(self._moved(rows)))
-
     def strangeness(self, vectors: Float32Array) -> FloatArray:
         """(n,) weighted square distances of (n, d) vectors from their nearest centroids."""
         away = self._moved(vectors) - self._mu
-        dots = (away @ self._axes) @ self._centroids
-        nearest = (2 * dots - self._centroid_squares).amax(dim=1) if len(away) else dots.sum(dim=1)
-        return self._back(self._weighted(away) - nearest)
-
-    def _weighted(self, rows: torch.Tensor) -> torch.Tensor:
-        return self._rest * (rows * rows).sum(dim=1) + ((rows @ self._axes) ** 2) @ self._extra
+        along = away @ self._axes
+        dots = along @ self._centroids
+        squares = self._rest * (away * away).sum(dim=1) + (along * along) @ self._extra
+        closeness = (2 * dots - self._centroid_squares).amax(dim=1)
+        return np.asarray((squares - closeness).cpu().numpy(), np.float64)
 
     def _moved(self, array: Float32Array) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(self.device)
-
-    def _back(self, values: torch.Tensor) -> FloatArray:
-        return np.asarray(values.cpu().numpy(), np.float64)

@@ -114,17 +114,6 @@ def squares(rows: Float32Array, space: Space) -> FloatArray:
 
 
 @compiled
-def strangeness(vectors: Float32Array, space: Space) -> FloatArray:
-    """(n,) weighted square distances of (n, d) vectors from their nearest centroids."""
-    d, r = space.axes.shape
-    away, along, dots = np.empty(d, np.float32), np.empty(r, np.float32), np.empty(space.centroids.shape[1], np.float32)
-    found = np.empty(len(vectors))
-    for i in range(len(vectors)):
-        found[i] = _strangeness(vectors[i], space, away, along, dots)
-    return found
-
-
-@compiled
 def bins(
     vectors: Float32Array, measured: FloatArray, space: Space, grid: FloatArray, size: float, last: int
 ) -> IntArray:

@@ -172,7 +172,22 @@ def test_features_have_the_weighted_square_length_as_their_own(vector_case: Any)
     values = vectors(vector_case.ordinary, np.random.default_rng(1), 50)
     lengths = (known.features(values) ** 2).sum(axis=1)
     assert lengths == pytest.approx(known.squares(values - known.axes[:, -1]), rel=1e-4)
-    assert kernels.strangeness(values, known.space) == pytest.approx(known.strangeness(values), abs=1e-4)
+
+
+@pytest.mark.parametrize("error", [-1e-5, 1e-5])
+def test_no_bin_depends_on_the_last_bits_of_a_measure(vector_case: Any, error: float) -> None:
+    known: VectorReference = vector_case.detector.reference
+    values = vectors(vector_case.ordinary, np.random.default_rng(1), 2_000)
+    grid = np.array([known.grid[0], known.grid[1] / 50])  # so narrow that hundreds are near an edge
+    measured = known.strangeness(values)
+    found = [
+        kernels.bins(values, about, known.space, grid, known.mean, 10**6)
+        for about in (measured, measured + error * known.mean)
+    ]
+    assert (found[0] == found[1]).all()
+    assert (bins_of(measured, grid) != bins_of(measured + error * known.mean, grid)).any(), (
+        "no more would prove nothing"
+    )
 
 
 @pytest.mark.parametrize("streams", [1, 5])

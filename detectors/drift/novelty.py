@@ -15,7 +15,7 @@ import numpy as np
 
 from detectors.drift import FloatArray
 
-SHARE = 0.25
+SHARE = 0.28
 LEVELS = ((0.0005, 0.02), (0.002, 0.03), (0.01, 0.05), (0.05, 0.2))
 LEAST_EXPECTED = 3  # calibration units in a tail, so that one of them does not decide alone
 REUSE = 1.5  # price of using the calibration part again and again, in units of ln(c)/n a unit

@@ -18,7 +18,7 @@ CENTROIDS = 128
 AXES = 128
 """Principal axes with weights of their own; the directions beside them share one weight, so that nothing is lost."""
 
-POWER = 0.4
+POWER = 0.41
 """Weights are eigenvalues to the power of minus this: between no whitening (0) and full whitening (1)."""
 
 SMALLEST = 1e-6

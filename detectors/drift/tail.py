@@ -20,7 +20,7 @@ SCALES = (32, 128, 512, 2048)
 RATES = -np.expm1(-1 / np.asarray(SCALES)).astype(np.float32)
 """(scales,) weights of a new unit in the moving means."""
 
-SURPLUS = (1.2, 1.2, 1.1, 1.0)
+SURPLUS = (1.3, 1.25, 1.1, 1.0)
 """Of the skew at each scale, for what is not Gaussian yet and what a reference cannot know of its tail: with the plain
 skew, looks at 32 units spent 1.6 times their part of the budget at one page in 100,000 units; those at 128 half of
 theirs, but thrice as much where the mixture of traffic in a place of the cycle is not quite the reference's."""

@@ -23,7 +23,7 @@ from detectors.drift.reference import BINS, VectorReference
 from detectors.drift.tail import RATES, SCALES, log_p
 from detectors.drift.usable import usable
 
-LOOKS_SHARES = np.array([0.3, 0.25, 0.13, 0.07])
+LOOKS_SHARES = np.array([0.25, 0.25, 0.13, 0.09])
 """Of the inflow, for the looks at each scale; novelty has the rest. Long scales find small changes, which can wait."""
 
 STRIDES = np.array([4, 8, 32, 128])

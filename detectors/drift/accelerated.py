@@ -23,16 +23,17 @@ class TorchMeasure:
 
     def __init__(self, reference: VectorReference, device: str | None = None) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._rest = reference.rest
-        self._mu = self._moved(reference.axes[:, -1])
-        self._axes = self._moved(reference.axes[:, :-1])
-        self._extra = self._moved(reference.weights - np.float32(reference.rest))
-        self._centroids = self._moved(reference.centroids)
-        self._centroid_squares = self._moved(reference.centroid_squares)
+        space = reference.space
+        self._rest = space.rest
+        self._origin = self._moved(space.origin)
+        self._axes = self._moved(space.axes)
+        self._extra = self._moved(space.extra)
+        self._centroids = self._moved(space.centroids)
+        self._centroid_squares = self._moved(space.centroid_squares)
 
     def strangeness(self, vectors: Float32Array) -> FloatArray:
         """(n,) weighted square distances of (n, d) vectors from their nearest centroids."""
-        away = self._moved(vectors) - self._mu
+        away = self._moved(vectors) - self._origin
         along = away @ self._axes
         dots = along @ self._centroids
         squares = self._rest * (away * away).sum(dim=1) + (along * along) @ self._extra

@@ -74,7 +74,8 @@ class VectorReference:
         space = self.space
         away = vectors - space.origin  # the first step: of vectors that hardly differ, little else would be left
         along = np.asarray(away @ space.axes, np.float32)
-        closeness = along @ (2 * space.centroids)
+        closeness = along @ space.centroids
+        closeness *= 2
         closeness -= space.centroid_squares
         return np.asarray(self._squares(away, along) - closeness.max(axis=1), np.float64)
 

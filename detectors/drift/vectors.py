@@ -58,7 +58,7 @@ class VectorState:
         inflow: pages that all units brought.
         looked: (scales,) of that, what had come by each scale's last look.
         stakes: (scales,) inflow that each scale's last look could spend.
-        book: (3, bets) of the novelty lane, see `novelty.play`.
+        book: (3, bets) of the novelty lane, see `kernels.play`.
         shift: (d,) what growth added to the centre.
         grown: units that joined the reference.
         counts: (buckets, bins) of strangeness, grown units included.
@@ -190,7 +190,7 @@ class VectorDetector:
     def log_p_values(self, state: VectorState) -> FloatArray:
         """(scales,) log p-values of the moving means as they stand."""
         rows, variance = self._moved(state)
-        return self._log_p(np.arange(len(SCALES)), kernels.squares(rows, self.reference.space), variance)
+        return log_p(self._statistic(kernels.squares(rows, self.reference.space), variance), self.reference.tail)
 
     def direction(self, state: VectorState, scale: int) -> Float32Array:
         """(d,) direction of the change at this scale: units whose dot product with it is large speak for it."""
@@ -234,9 +234,6 @@ class VectorDetector:
 
     # -- evidence --------------------------------------------------------------------------------------------------
 
-    def _log_p(self, scales: IntArray, squares: FloatArray, variance: FloatArray) -> FloatArray:
-        return log_p(self._statistic(squares, variance), self.reference.tail[scales])
-
     def _statistic(self, squares: FloatArray, variance: FloatArray) -> FloatArray:
         return np.asarray((squares / variance - self.reference.mean) / self.reference.scale)
 
@@ -245,11 +242,13 @@ class VectorDetector:
     ) -> Alarm | None:
         """The first unit of the chunk that pages, if any does: the alarm's index counts from the chunk's first."""
         n, look, bets = len(p), None, self._bets(state.grown)
-        levels = LOOKS_SHARES[looks[:, 0].astype(np.int64)] * looks[:, 4]
-        notable = (levels >= CALM * ORDINARY_P) | (self._statistic(looks[:, 2], looks[:, 3]) > ORDINARY)
-        looks = looks[notable]  # others are not even restless
+        scales, statistic = looks[:, 0].astype(np.int64), self._statistic(looks[:, 2], looks[:, 3])
+        levels = LOOKS_SHARES[scales] * looks[:, 4]
+        notable = (levels >= CALM * ORDINARY_P) | (statistic > ORDINARY)  # others are not even restless
+        looks = looks[notable]
         if len(looks):
-            gaps, lengths = self._gaps(looks), self._lengths(looks)
+            log_ps = log_p(statistic[notable], self.reference.tail[scales[notable]])
+            gaps, lengths = _log_levels(levels[notable]) - log_ps, self._lengths(looks)  # a look pages from 0 on
             state.restless |= bool((gaps >= math.log(CALM)).any())
             paging = np.flatnonzero((gaps >= 0) & (lengths >= self.least_effect))
             look = int(paging[0]) if len(paging) and not state.latched else None
@@ -283,11 +282,6 @@ class VectorDetector:
             age=self._age(then, j),
             effect=float(lengths[look]),
         )
-
-    def _gaps(self, looks: FloatArray) -> FloatArray:
-        """(looks,) log of what each may spend over its p-value; it pages from 0 on."""
-        scales = looks[:, 0].astype(np.int64)
-        return _log_levels(LOOKS_SHARES[scales] * looks[:, 4]) - self._log_p(scales, looks[:, 2], looks[:, 3])
 
     def _lengths(self, looks: FloatArray) -> FloatArray:
         """(looks,) length of the shift behind each, less what chance adds, in standard deviations of the reference."""

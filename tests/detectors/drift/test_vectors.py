@@ -94,11 +94,11 @@ def test_a_conformal_p_value_is_uniform_over_the_draw_of_what_it_is_compared_wit
 
 
 def test_bets_have_expectation_one_less_the_price_of_reuse() -> None:
-    """exp(-1.5 ln(c/s)/n) a unit: n calibration units, c units to a page, s the part that is novelty’s."""
+    """exp(-1.5 ln(c/.28)/n) a unit, with n the calibration units and c the units to a page."""
     bets = novelty.Bets.against(7_000, units_per_page=1e5)
     lose = bets.left[1]
     expected = bets.sizes * lose * bets.gain + (1 - bets.sizes) * lose
-    assert expected == pytest.approx(math.exp(-1.5 * math.log(1e5 / novelty.SHARE) / 7_000), rel=1e-12)
+    assert expected == pytest.approx(math.exp(-1.5 * math.log(1e5 / 0.28) / 7_000), rel=1e-12)
     assert bets.sizes[0] == pytest.approx(0.0005)
     assert (novelty.Bets.against(1_400, 1e5).sizes * 1_400 >= 2.99).all(), "no tail hangs on one or two units"
 

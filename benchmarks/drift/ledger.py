@@ -15,7 +15,8 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 
 VECTOR_LANES = tuple(
-    f"detectors/drift/{name}.py" for name in ("__init__", "vectors", "novelty", "reference", "tail", "usable")
+    f"detectors/drift/{name}.py"
+    for name in ("__init__", "kernels", "novelty", "reference", "tail", "usable", "vectors")
 )
 """What records of a vector stream follow from."""
 

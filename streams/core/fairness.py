@@ -75,6 +75,13 @@ class FairnessRules:
         return len(self.groupings) * self.most_groups * len(self.measures)
 
 
+def _mirrors(gap: Gap, other: Gap) -> bool:
+    """Whether each is the rest of the other, as where there are but two groups: one gap, told of whoever is higher."""
+    early = 2 * SIGHTINGS  # units from before a value was known to be a group count for the rest
+    apart = abs(gap.units - other.rest_units), abs(gap.rest_units - other.units)
+    return gap.signal == other.signal and gap.group != other.group and max(apart) <= early
+
+
 def groups_of(unit: Unit, grouping: str) -> tuple[str, ...]:
     """The groups that a unit is in; of mentioned groups, which a label lists with commas, perhaps several."""
     value = unit.fields.get(grouping, "")
@@ -148,14 +155,15 @@ class Fairness:
             strict = pairs.gaps(self.alpha, self.rules.least_units)
             for gap, sure in zip(shown, strict, strict=True):
                 key = (grouping, gap.group, self.rules.measures[gap.signal].signal)
-                if unit is not None and key not in self.paged and self._pages(sure):
+                if unit is not None and key not in self.paged and self._pages(sure, shown):
                     self.paged.add(key)
                     raised.append(Raised(self._page(grouping, gap, unit)))
                 found.append(self._comparison(grouping, gap, key in self.paged))
         return [Compared(tuple(found)), *raised] if found else []
 
-    def _pages(self, sure: Gap) -> bool:
-        return (sure.low > 0 or sure.high < 0) and abs(sure.gap) >= self.rules.least_effect
+    def _pages(self, sure: Gap, others: Sequence[Gap]) -> bool:
+        told_of_the_other = sure.gap < 0 and any(_mirrors(sure, other) for other in others)
+        return (sure.low > 0 or sure.high < 0) and abs(sure.gap) >= self.rules.least_effect and not told_of_the_other
 
     def _comparison(self, grouping: str, gap: Gap, paged: bool) -> Comparison:
         measure = self.rules.measures[gap.signal]

@@ -38,10 +38,13 @@ def score(
         from streams.offline.records import open_records
         from streams.offline.scoring import score_records
 
-        settings = settings_from(config)
+        settings, unreadable = settings_from(config), 0
         with open_records(file) as records:
             for scored in score_records(records, settings, vectors=vectors):
                 print_json(scored)
+                unreadable += "error" in scored
+        if unreadable:
+            notes.print(f'{unreadable:,} of the lines could not be read: "error" in their place says why')
 
 
 @app.command()

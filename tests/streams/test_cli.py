@@ -92,7 +92,8 @@ def test_score_gives_one_object_a_line_in_order_also_for_lines_that_cannot_be_re
     ]
     file = tmp_path / "texts.jsonl"
     file.write_text("\n".join([*map(json.dumps, lines), "{broken"]), encoding="utf-8")
-    code, out, _ = run("score", str(file))
+    code, out, err = run("score", str(file))
+    assert err.startswith("2 of the lines could not be read")
     found = [json.loads(line) for line in out.splitlines()]
     assert code == 0
     assert len(found) == 5

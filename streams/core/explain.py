@@ -79,8 +79,8 @@ def effect_of(reference: Reference, stream: str, alarm: Alarm, window: Sequence[
         values = [unit.signals[stream] for unit in window[-units:] if stream in unit.signals]
         return _signal_effect(detector, stream, np.array(values))
     if alarm.lane != "novelty":
-        # where the beginning is thought to be near, what the look averages over speaks too
-        units = max(units, _scale(alarm.lane) // 2, LEAST_DIRECTION)
+        # where the beginning is thought to be near, what the look averages over speaks too, since it was armed
+        units = max(units, min(alarm.position, max(_scale(alarm.lane) // 2, LEAST_DIRECTION)))
     vectors = np.array([unit.vectors[stream] for unit in window[-units:]], np.float32)
     if alarm.lane == "novelty":
         return _novelty_effect(detector, vectors)

@@ -32,8 +32,8 @@ def window(traffic: Any, old: int, new: int) -> list[Unit]:
     return [to_unit(message).with_signals(CALM) for message in messages]
 
 
-def alarm(lane: str, age: int) -> Alarm:
-    return Alarm(index=0, position=500, lane=lane, evidence=1.0, threshold=1e-4, age=age)
+def alarm(lane: str, age: int, position: int = 500) -> Alarm:
+    return Alarm(index=0, position=position, lane=lane, evidence=1.0, threshold=1e-4, age=age)
 
 
 def test_all_of_the_traffic_changed(reference: Reference, traffic: Any) -> None:
@@ -57,6 +57,13 @@ def test_an_effect_is_read_off_sixteen_units_at_least(reference: Reference, traf
     units = window(traffic, 30, 1)
     assert effect_of(reference, "prompt", alarm("novelty", 1), units)[0].units == 16
     assert effect_of(reference, "length", alarm("rank", 1), units)[0].units == 16
+
+
+def test_the_effect_of_a_stream_that_was_armed_just_now_leaves_out_what_came_before(
+    reference: Reference, traffic: Any
+) -> None:
+    effect, _ = effect_of(reference, "prompt", alarm("look 128", 20, position=24), window(traffic, 200, 24))
+    assert effect.units == 24 and effect.low is not None and effect.low > effect.before
 
 
 @pytest.mark.parametrize("lane", ["novelty", "look 32"])

@@ -6,6 +6,7 @@ A nested field is reached with two underscores: `TOCSIN_GATEWAY__PORT=9000` sets
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from hashlib import sha256
@@ -414,6 +415,7 @@ def load(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> tu
         file = Path("tocsin.toml")
     if file is not None and not file.is_file():
         raise ConfigurationError(f"{file}: no such file")
+    _require_separators()
     trees: dict[str, dict[str, Any]] = {}
     try:
         trees |= {name: source() for name, source in _sources(file, flags or {}).items()}
@@ -428,6 +430,14 @@ def load(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> tu
     for name, tree in reversed(trees.items()):
         origin |= dict.fromkeys((key for key, _ in _flat(tree)), name)
     return settings, origin
+
+
+def _require_separators() -> None:
+    """A setting with one underscore where two belong would be passed over in silence."""
+    spelled = [f"TOCSIN_{name.replace('.', '__')}".upper() for name in effective(Settings.model_construct())]
+    misspelled = {name.replace("__", "_"): name for name in spelled if "__" in name}
+    for name in sorted(misspelled.keys() & os.environ.keys()):
+        raise ConfigurationError(f"{name}: there is no such setting; is it {misspelled[name]}?")
 
 
 def _fault(error: ValidationError, trees: Mapping[str, Mapping[str, Any]]) -> str:

@@ -17,7 +17,7 @@ def cross_predicted(
 
     Args:
         labelled: (n, d) signals of the labelled interactions; NaN where one does not apply.
-        labels: (n,) what is known of them.
+        labels: (n,) what is known of them; two at least, since none is predicted from itself.
         rest: (m, d) signals of the others.
         penalty: on the squared weights of standardised signals.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from detectors.estimation import Estimate, FloatArray, cross_predicted, estimate_mean
+from detectors.estimation import LEAST_LABELS, Estimate, FloatArray, cross_predicted, estimate_mean
 from sinks.clickhouse import Store
 from sinks.people import People
 
@@ -61,7 +61,7 @@ def _estimate(
     everything: dict[str, dict[str, Any]],
     said: dict[str, dict[str, float]],
 ) -> Estimate | None:
-    if not labelled:
+    if len(labelled) < LEAST_LABELS:
         return None
     labels = np.array([label for label, _ in labelled.values()])
     rest = [row for one, row in everything.items() if one not in labelled]

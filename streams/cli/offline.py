@@ -38,13 +38,17 @@ def score(
         from streams.offline.records import open_records
         from streams.offline.scoring import score_records
 
-        settings, unreadable = settings_from(config), 0
+        settings, read, unreadable = settings_from(config), 0, 0
         with open_records(file) as records:
             for scored in score_records(records, settings, vectors=vectors):
                 print_json(scored)
-                unreadable += "error" in scored
+                if "error" in scored:
+                    unreadable += 1
+                else:
+                    read += 1
         if unreadable:
-            notes.print(f'{unreadable:,} of the lines could not be read: "error" in their place says why')
+            notes.print(f'{unreadable:,} lines could not be read: "error" in their place says why ({read:,} were read)')
+            raise typer.Exit(0 if read else 1)
 
 
 @app.command()

@@ -12,8 +12,10 @@ from streams.cli.application import (
     DataDirectory,
     app,
     failing_in_one_line,
+    notes,
     print_json,
     print_table,
+    screen,
     settings_from,
 )
 
@@ -51,5 +53,9 @@ def _print(reports: list[str], application: str, config: ConfigFile, data: DataD
     if as_json:
         print_json(found)
         return
-    for rows in found.values():
-        print_table(rows)
+    if not any(found.values()):
+        notes.print(f"nothing is known of {application} yet, or there is no such application", markup=False)
+    for name, rows in found.items():
+        if rows:
+            screen.print(f"{name.replace('_', ' ')}:")
+            print_table(rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import signal
+import os
 import subprocess
 import sys
 import time
@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from streams.engines import EngineError
+from streams.engines import EngineError, tether
 
 START_SECONDS = 120
 STOP_SECONDS = 20
@@ -44,7 +44,8 @@ class System:
         self.url = ""
 
     def __enter__(self) -> System:
-        command = [sys.executable, "-m", "streams", "up", "--config", str(self._config)]
+        tied = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid())]  # it must not outlive the demonstration
+        command = [*tied, sys.executable, "-m", "streams", "up", "--config", str(self._config)]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         deadline = time.monotonic() + START_SECONDS
@@ -63,7 +64,7 @@ class System:
 
     def _end(self) -> None:
         if self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
+            self._process.terminate()
             try:
                 self._process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:

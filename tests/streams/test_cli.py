@@ -93,7 +93,7 @@ def test_score_gives_one_object_a_line_in_order_also_for_lines_that_cannot_be_re
     file = tmp_path / "texts.jsonl"
     file.write_text("\n".join([*map(json.dumps, lines), "{broken"]), encoding="utf-8")
     code, out, err = run("score", str(file))
-    assert err.startswith("2 of the lines could not be read")
+    assert err.startswith("2 lines could not be read")
     found = [json.loads(line) for line in out.splitlines()]
     assert code == 0
     assert len(found) == 5
@@ -102,6 +102,13 @@ def test_score_gives_one_object_a_line_in_order_also_for_lines_that_cannot_be_re
     assert found[2]["signals"]["refusal"] > 0.5
     assert "prompt" in found[3]["error"]
     assert found[4] == {"error": "not JSON"}
+
+
+def test_score_fails_when_it_could_read_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "texts.jsonl"
+    file.write_text("{broken\nname,text\n", encoding="utf-8")
+    code, _, err = run("score", str(file))
+    assert code == 1 and err.startswith("2 lines could not be read")
 
 
 def test_backtest_needs_a_reference_and_says_how_much(tmp_path: Path) -> None:

@@ -44,6 +44,12 @@ def test_without_any_configuration_everything_has_a_default_on_loopback() -> Non
     assert settings.gateway.host == "127.0.0.1" and settings.budget.pages_per_30_days == 1.0
 
 
+def test_a_variable_with_one_underscore_where_two_belong_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOCSIN_BUDGET_PAGES_PER_30_DAYS", "7")
+    with pytest.raises(ConfigurationError, match="is it TOCSIN_BUDGET__PAGES_PER_30_DAYS"):
+        load()
+
+
 def test_the_file_then_the_environment_then_flags(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write('log_level = "error"\n[gateway]\nport = 1001\nmax_batch = 11\nmax_in_flight = 12\n')
     monkeypatch.setenv("TOCSIN_GATEWAY__PORT", "1002")

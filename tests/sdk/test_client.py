@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 import time
+from datetime import datetime
 from threading import Thread
 from typing import Any
 
@@ -82,6 +83,24 @@ def test_invalid_input_is_counted_and_logged_once_without_content(
     assert adrift.stats.queued == 0
     assert sum("invalid" in record.message for record in caplog.records) == 1
     assert "secret" not in caplog.text
+
+
+def test_numbers_and_truth_values_are_attributes_as_text() -> None:
+    given = {"tenant": "acme", "level": 5, "share": 0.5, "paying": True}
+    made = Interaction.model_validate({"application": "shop", "prompt": "q", "response": "a", "attributes": given})
+    assert made.attributes == {"tenant": "acme", "level": "5", "share": "0.5", "paying": "true"}
+    assert Interaction.model_validate_json(made.model_dump_json()) == made
+
+
+def test_each_kind_of_mistake_is_logged_once(adrift: Client, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        adrift.publish("q", "a", latency_ms=-1.0)
+        adrift.publish("q", "a", occurred_at=datetime(2026, 1, 1))  # without a zone
+    assert adrift.flush(10)
+    assert [record.message.split("invalid ")[1].split(")")[0] for record in caplog.records] == [
+        "(latency_ms",
+        "(occurred_at",
+    ]
 
 
 def test_objects_that_raise_when_they_are_read_do_not_stop_the_courier(adrift: Client) -> None:

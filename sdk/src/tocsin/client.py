@@ -40,7 +40,7 @@ class InteractionFields(TypedDict, total=False):
     prompt_template: PromptTemplate | Mapping[str, str] | str | None
     session_id: str | None
     subject_id: str | None
-    attributes: Mapping[str, str]
+    attributes: Mapping[str, str | float]
     usage: Usage | Mapping[str, float] | None
     latency_ms: float | None
     time_to_first_token_ms: float | None

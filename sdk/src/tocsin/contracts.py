@@ -31,6 +31,14 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 
 
+def _scalar(value: object) -> object:
+    """Numbers and truth values are groups as well as texts are: 5 is "5", and True is "true"."""
+    return str(value).lower() if isinstance(value, bool | int | float) else value
+
+
+Attribute = Annotated[str, BeforeValidator(_scalar, json_schema_input_type=str | bool | float)]
+
+
 def _utc(moment: datetime) -> datetime:
     try:
         return moment.astimezone(UTC)
@@ -114,7 +122,7 @@ class Interaction(Contract):
     )
     session_id: Identifier | None = None
     subject_id: Identifier | None = Field(default=None, description="pseudonymous person, for erasure")
-    attributes: dict[Name, str] = Field(default_factory=dict, max_length=64)
+    attributes: dict[Name, Attribute] = Field(default_factory=dict, max_length=64)
     usage: Usage | None = None
     latency_ms: NonNegative | None = None
     time_to_first_token_ms: NonNegative | None = None

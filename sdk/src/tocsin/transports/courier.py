@@ -31,6 +31,7 @@ PART_BYTES = 500_000
 RECOVER_SECONDS = 5.0
 """How often to look whether another process has died and left messages in the spool."""
 SPOOL_EXIT_SECONDS = 5.0
+MOST_WARNINGS = 20  # of kinds of mistakes; names of fields may come from anywhere
 FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS, LONGEST_RETRY_AFTER_SECONDS = 0.2, 5.0, 60.0
 
 
@@ -294,7 +295,8 @@ class Courier:
         if isinstance(error, ValidationError):  # names of fields only: values are content
             places = (detail["loc"] for detail in error.errors(include_input=False, include_context=False))
             fault = ", ".join(sorted({str(place[0]) for place in places if place}))
-        self._warn_once("invalid", "not published: invalid (%s); stats.invalid counts the further ones", fault)
+        about = f"invalid {fault}" if len(self._warned) < MOST_WARNINGS else "invalid"
+        self._warn_once(about, "not published: invalid (%s); stats.invalid counts the further ones", fault)
 
     def _warn_once(self, about: str, text: str, *values: object) -> None:
         if about not in self._warned:

@@ -140,7 +140,7 @@ def _equal(row: Record) -> Record:
 
 
 def _said(row: Record) -> Record:
-    names = ("change", "c", "N", "runs", "median", "of ten exemplars from the change", "at most")
+    names = ("change", "c", "N", "runs", "median", "exemplars from the change", "of", "at most")
     quartiles = " / ".join(f"{q:+,}" for q in row["beginning, quartiles of the error"])
     return {name: row[name] for name in names} | {"estimated less true units since the change, quartiles": quartiles}
 

@@ -70,7 +70,13 @@ def told(detector: VectorDetector, mixture: Mixture, page: Found) -> Record:
     exemplars = exemplars_of(_reference(detector), STREAM, page.state, page.alarm, window)
     changed = sum(bool(mixture.changed[int(exemplar.interaction_id)]) for exemplar in exemplars)
     possible = min(len(exemplars), int(mixture.changed[start:stop].sum()))
-    return record | {"lane": page.alarm.lane, "age": page.alarm.age, "exemplars": changed, "possible": possible}
+    return record | {
+        "lane": page.alarm.lane,
+        "age": page.alarm.age,
+        "exemplars": changed,
+        "shown": len(exemplars),
+        "possible": possible,
+    }
 
 
 def _reference(detector: VectorDetector) -> Reference:
@@ -104,7 +110,8 @@ def summary(told: list[Record]) -> Record:
         "not found": len(told) - len(paged),
         "early pages": sum(run["early"] for run in told),
         "beginning, quartiles of the error": [int(quartile) for quartile in quartiles],
-        "of ten exemplars from the change": _mean(paged, "exemplars"),
+        "exemplars from the change": _mean(paged, "exemplars"),
+        "of": _mean(paged, "shown"),
         "at most": _mean(paged, "possible"),
     }
 

@@ -17,7 +17,7 @@ from streams.core.units import GIVEN, Unit, is_judged
 from tocsin.messages import ClusterShift, Effect, Exemplar, VersionShift
 
 Z95 = 1.96
-EXEMPLARS = 10
+EXEMPLARS, LEAST_EXEMPLARS = 10, 3
 STRANGE = 0.95
 LEAST_WINDOW = 16
 LEAST_DIRECTION = 96  # units; the direction of fewer is mostly noise, and the shift along it nothing
@@ -43,7 +43,7 @@ def _share(successes: int, n: int) -> tuple[float, float, float]:
     return p, middle - half, middle + half
 
 
-def _novelty_effect(detector: VectorDetector, vectors: NDArray[np.float32]) -> tuple[Effect, float]:
+def _novelty_effect(detector: VectorDetector, vectors: NDArray[np.float32]) -> tuple[Effect, float | None]:
     """Share of units that are stranger than 95 % of the reference; the measure was fixed before the change."""
     strange = detector.reference.strangeness(vectors) > detector.reference.strange_point(1 - STRANGE)
     now, low, high = _share(int(strange.sum()), len(strange))
@@ -73,18 +73,35 @@ def _look_effect(reference: Reference, stream: str, features: NDArray[np.float32
 
 
 def effect_of(reference: Reference, stream: str, alarm: Alarm, window: Sequence[Unit]) -> tuple[Effect, float | None]:
-    """Effect and estimated share of affected traffic, read off the units since the estimated beginning."""
+    """Effect and estimated share of affected traffic, read off the units since the estimated beginning.
+
+    Of vectors that estimate may be too early, and what came before the change would hide it: of all units since then,
+    the later half and the last quarter, those tell that show it best. Means of few numbers with a long tail would
+    mislead so.
+    """
     detector, units = reference.detectors[stream], max(LEAST_WINDOW, alarm.age)
     if isinstance(detector, RankDetector):
         values = [unit.signals[stream] for unit in window[-units:] if stream in unit.signals]
         return _signal_effect(detector, stream, np.array(values))
-    if alarm.lane != "novelty":
+    novel = alarm.lane == "novelty"
+    if not novel:
         # where the beginning is thought to be near, what the look averages over speaks too, since it was armed
         units = max(units, min(alarm.position, max(_scale(alarm.lane) // 2, LEAST_DIRECTION)))
     vectors = np.array([unit.vectors[stream] for unit in window[-units:]], np.float32)
-    if alarm.lane == "novelty":
-        return _novelty_effect(detector, vectors)
-    return _look_effect(reference, stream, detector.reference.features(vectors))
+    spans = [units, *(units // part for part in (2, 4) if units // part >= LEAST_WINDOW)]
+    if novel:
+        found = [_novelty_effect(detector, vectors[-span:]) for span in spans]
+    else:
+        features = detector.reference.features(vectors)
+        found = [_look_effect(reference, stream, features[-span:]) for span in spans]
+    return max(found, key=lambda each: _clarity(each[0]))
+
+
+def _clarity(effect: Effect) -> float:
+    """Of what was before, how many half intervals away from it."""
+    bound = effect.low if effect.now > effect.before else effect.high
+    half = abs(effect.now - bound) if bound is not None else 0.0
+    return abs(effect.now - effect.before) / max(half, 1e-12)
 
 
 def _scale(lane: str) -> int:
@@ -125,7 +142,10 @@ def _extreme_values(detector: RankDetector, values: FloatArray) -> tuple[str, fl
 def exemplars_of(
     reference: Reference, stream: str, state: object, alarm: Alarm, window: Sequence[Unit]
 ) -> list[Exemplar]:
-    """The units since the estimated beginning that speak loudest for the change."""
+    """The units since the estimated beginning that speak loudest for the change.
+
+    Of novelty no more than there are strange units beyond those that the reference has too: others do not show it.
+    """
     detector = reference.detectors[stream]
     units = list(window[-max(LEAST_WINDOW, alarm.age) :])
     if isinstance(detector, RankDetector):
@@ -135,6 +155,9 @@ def exemplars_of(
         values = np.array([unit.vectors[stream] for unit in units], np.float32)
     scores = loudness(detector, state, alarm.lane, values)
     best = np.argsort(-scores, kind="stable")[:EXEMPLARS]
+    if alarm.lane == "novelty" and isinstance(detector, VectorDetector):
+        strange = int((scores > detector.reference.strange_point(1 - STRANGE)).sum())
+        best = best[: max(LEAST_EXEMPLARS, round(strange - (1 - STRANGE) * len(scores)))]
     return [Exemplar(interaction_id=units[i].interaction_id, score=float(scores[i])) for i in best]
 
 

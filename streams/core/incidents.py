@@ -214,7 +214,6 @@ def _opened(page: Page) -> Incident:
 def _joined(incident: Incident, page: Page) -> Incident:
     return replace(
         incident,
-        began_at=min(incident.began_at, page.began_at),
         updated_at=max(incident.updated_at, page.occurred_at),
         page_ids=(*incident.page_ids, page.page_id),
         streams=incident.streams if page.stream in incident.streams else (*incident.streams, page.stream),

@@ -18,6 +18,7 @@ from detectors.drift.reference import BINS, VectorReference, bins_of
 from detectors.drift.tail import RATES, SCALES, pearson3_logsf
 from detectors.drift.vectors import (
     CHUNK,
+    CYCLE_SHARE,
     LOOKS_SHARES,
     MOST_UNITS,
     ORDINARY,
@@ -283,5 +284,6 @@ def test_a_cycle_that_the_reference_knows_is_no_change(vector_case: Any) -> None
     knowing = VectorDetector(reference.fit(values, buckets=places), units_per_page=1e4)
     state, alarms = knowing.update(knowing.start(), replace(batch, buckets=where))
     assert not alarms and state.grown == 0
+    assert state.inflow == pytest.approx(CYCLE_SHARE * batch.inflow.sum())
     wrong = replace(batch, buckets=1 - where)
     assert knowing.update(knowing.start(), wrong)[1], "the night's traffic by day is a change"

@@ -66,6 +66,24 @@ def test_the_effect_of_a_stream_that_was_armed_just_now_leaves_out_what_came_bef
     assert effect.units == 24 and effect.low is not None and effect.low > effect.before
 
 
+def test_an_effect_is_not_hidden_by_what_came_before_where_the_beginning_is_estimated_too_early(
+    reference: Reference, traffic: Any
+) -> None:
+    units = window(traffic, 360, 40)
+    for lane in ("novelty", "look 128"):
+        effect, share = effect_of(reference, "prompt", alarm(lane, 160), units)
+        assert effect.units == 40 and share is not None
+        assert effect.low is not None and effect.low > effect.before
+
+
+def test_exemplars_of_novelty_leave_out_what_is_ordinary(reference: Reference, traffic: Any) -> None:
+    units = window(traffic, 120, 5)
+    state = reference.detectors["prompt"].start()
+    told = exemplars_of(reference, "prompt", state, alarm("novelty", 125), units)
+    new = {unit.interaction_id for unit in units[-5:]}
+    assert 3 <= len(told) <= 8 and told[0].interaction_id in new
+
+
 @pytest.mark.parametrize("lane", ["novelty", "look 32"])
 def test_two_units_are_enough_for_a_finite_answer(reference: Reference, traffic: Any, lane: str) -> None:
     effect, _ = effect_of(reference, "prompt", alarm(lane, 2), window(traffic, 2, 0))

@@ -74,13 +74,13 @@ def test_a_first_page_opens_an_incident_that_tells_people_and_asks_for_a_run() -
     assert [event.kind for event in decision.events] == ["page"]
 
 
-def test_a_second_page_joins_and_brings_the_earlier_beginning_with_it() -> None:
+def test_a_second_page_joins_and_the_beginning_stays_that_of_the_page_that_people_were_told_of() -> None:
     second = page("p2", minute=3, stream="response", began_at=NOON - timedelta(hours=2))
     decision = on_page(opened(), second)
     assert decision.incident is not None
     assert decision.incident.page_ids == ("p1", "p2")
     assert decision.incident.streams == ("prompt", "response")
-    assert decision.incident.began_at == NOON - timedelta(hours=2)
+    assert decision.incident.began_at == page().began_at
     assert decision.incident.opened_at == NOON
     assert decision.incident.version == 2
 

@@ -3,7 +3,7 @@
 /                                overview         ?range=24h&q=part of a name
 /applications/{name}             one application  ?range=24h
 /fairness/{name}, /quality/{name}
-/incidents/{id}                  one incident; POST …/acknowledge, …/resolve
+/incidents/{id}                  one incident; POST …/acknowledge, …/resolve, …/accept
 /incidents/{id}/report           the report of its scores
 /references/promote              POST
 /series/evidence.{json,csv,svg}, /overview.csv, /sql
@@ -34,7 +34,7 @@ from dashboards.web.rendering import Renderer, csv_file, segment
 from dashboards.web.reports import RANGES, REMEMBERED, CommandNotSent, Reports, Row, Span, span
 from dashboards.web.series import POINTS, read_series
 from tocsin.contracts import now as clock
-from tocsin.messages import Acknowledge, Command, PromoteReference, Resolve
+from tocsin.messages import Acknowledge, Command, PromoteReference, ProposeReference, Resolve
 
 STATIC = Path(__file__).parent / "static"
 NOTE_CHARACTERS = 500
@@ -141,6 +141,13 @@ class Pages:
         command = Resolve(incident_id=incident_id, actor=request.state.user, given_at=self.now(), note=note)
         return await self._sent(command, f"/incidents/{segment(incident_id)}", "resolve")
 
+    async def propose(self, request: Request) -> Response:
+        """A person accepts what has changed: the traffic that follows makes a proposed reference."""
+        await self.read_form(request)
+        incident = await self._incident_row(request)
+        command = ProposeReference(application=incident["application"], actor=request.state.user, given_at=self.now())
+        return await self._sent(command, f"/incidents/{segment(incident['incident_id'])}", "propose")
+
     async def promote(self, request: Request) -> Response:
         """A person makes a proposed reference the current one."""
         wanted = (await self.read_form(request)).get("reference_id", "")
@@ -154,7 +161,7 @@ class Pages:
         return await self._sent(command, "/", "promote")
 
     async def _sent(
-        self, command: Command, address: str, action: Literal["acknowledge", "resolve", "promote"]
+        self, command: Command, address: str, action: Literal["acknowledge", "resolve", "propose", "promote"]
     ) -> Response:
         try:
             await self.send_command(command)
@@ -249,6 +256,7 @@ def create_pages(
         Route("/incidents/{incident_id}/report", pages.report),
         Route("/incidents/{incident_id}/acknowledge", pages.acknowledge, methods=["POST"]),
         Route("/incidents/{incident_id}/resolve", pages.resolve, methods=["POST"]),
+        Route("/incidents/{incident_id}/accept", pages.propose, methods=["POST"]),
         Route("/references/promote", pages.promote, methods=["POST"]),
         Route("/series/evidence.{form}", pages.series),
         *people_routes(reports, renderer, groupings, judge_model, now),

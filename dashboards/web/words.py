@@ -51,7 +51,7 @@ STREAMS: Mapping[str, str] = {
 }
 
 WHO: Mapping[str, str] = {
-    "users": "Users ask other things; what is asked as before is answered as before.",
+    "users": "Users ask other things; no change was found in how like questions are answered.",
     "model": "Users ask as before; the model answers differently.",
     "both": "Users ask other things, and what is asked as before is answered differently too.",
     "unclear": "Not clear yet whether users or the model changed.",

@@ -51,6 +51,7 @@ from tocsin.messages import (
     Command,
     Page,
     PromoteReference,
+    ProposeReference,
     Resolve,
     RunStatus,
     Source,
@@ -147,6 +148,8 @@ class CommandStage:
                 await self._incident(command, source)
             case RunStatus():
                 await self._run(command, source)
+            case ProposeReference():
+                await self._propose(command, source)
             case PromoteReference():
                 await self._promote(command, source)
 
@@ -181,6 +184,12 @@ class CommandStage:
             )
             await self._around.publisher.publish(SIGNALS, [(run["application"], proposal)])
         await asyncio.to_thread(self._around.runs.report, status)
+
+    async def _propose(self, command: ProposeReference, source: Source) -> None:
+        if not await asyncio.to_thread(self._recovery.references_in_force, command.application):
+            return  # no such application, or its first reference is being learned anyway
+        proposal = messages.Propose(source=source, application=command.application)
+        await self._around.publisher.publish(SIGNALS, [(command.application, proposal)])
 
     async def _promote(self, command: PromoteReference, source: Source) -> None:
         row = await asyncio.to_thread(self._recovery.reference_row, command.reference_id)

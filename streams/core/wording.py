@@ -28,7 +28,7 @@ LEAST_SHOWN = 0.1
 """Evidence from which on another stream is said to have moved."""
 
 WHO: Mapping[str, str] = {
-    "users": "users ask other things; what is asked as before is answered as before",
+    "users": "users ask other things; no change was found in how like questions are answered",
     "model": "users ask as before; the model answers differently",
     "both": "users ask other things, and what is asked as before is answered differently too",
     "unclear": "not clear yet whether users or the model changed",

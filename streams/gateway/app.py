@@ -22,12 +22,12 @@ from streams.gateway.refusal import Refusal, invalid, try_later
 from streams.gateway.spooling import SpoolingPublisher
 from streams.settings import Settings
 from tocsin.contracts import Feedback, Interaction, now
-from tocsin.messages import COMMANDS, Acknowledge, PromoteReference, Resolve, RunStatus
+from tocsin.messages import COMMANDS, Acknowledge, PromoteReference, ProposeReference, Resolve, RunStatus
 from tocsin.spool import Spool
 from tocsin.transports import Message, encoded, message_of
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-OperatorCommand = Annotated[Acknowledge | Resolve | PromoteReference, Field(discriminator="kind")]
+OperatorCommand = Annotated[Acknowledge | Resolve | ProposeReference | PromoteReference, Field(discriminator="kind")]
 
 INTERACTIONS: TypeAdapter[list[Interaction]] = TypeAdapter(list[Interaction])
 FEEDBACK: TypeAdapter[list[Feedback]] = TypeAdapter(list[Feedback])
@@ -132,7 +132,7 @@ class _Gateway:
         return _accepted([feedback.feedback_id for feedback in said])
 
     async def command(self, request: Request) -> Response:
-        """Acknowledge or resolve an incident, or promote a reference, in the name of the key."""
+        """Acknowledge or resolve an incident, ask for or promote a reference, in the name of the key."""
         actor = self._passage.authorise(request, "operate")
         with self._passage.admitted():
             given = await self._passage.fields(request, reserved=("actor", "given_at"))
@@ -141,7 +141,7 @@ class _Gateway:
             except ValidationError as error:
                 raise invalid(error, skip=1) from None  # a place begins with the kind, which only chose the fields
             # commands on one incident stay in order
-            key = command.application if isinstance(command, PromoteReference) else command.incident_id
+            key = command.incident_id if isinstance(command, Acknowledge | Resolve) else command.application
             await self._passage.send([Message(COMMANDS, key.encode(), encoded(command))])
         return _accepted([key])
 

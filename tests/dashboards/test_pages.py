@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dashboards.web.headers import PAGE_POLICY
-from tocsin.messages import Acknowledge, Moved, PromoteReference, Resolve
+from tocsin.messages import Acknowledge, Moved, PromoteReference, ProposeReference, Resolve
 
 if TYPE_CHECKING:
     Installation = Any  # the class of the fixture in conftest.py, which importlib mode does not let us import
@@ -127,7 +127,7 @@ def test_an_incident_says_who_changed_where_and_in_which_topics(installation: In
     installation.traffic("bot", 4, "v2", text="a strange question")
     installation.incident("bot")
     page = re.sub("[\n ]+", " ", installation.client.get("/incidents/inc-1").text)
-    assert "Users ask other things; what is asked as before is answered as before." in page
+    assert "Users ask other things; no change was found in how like questions are answered." in page
     assert "Only in region=eu; not in 1 other segment." in page
     topics = page[page.index('id="topics"') : page.index('id="segments"')]
     assert topics.index("a strange question") < topics.index("1.0\u202f%") < topics.index("20\u202f%")
@@ -204,13 +204,14 @@ def test_acknowledging_and_resolving_send_commands(
 ) -> None:
     installation.incident("bot")
     fields = {"csrf": form_token("/incidents/inc-1"), "note": "a bad deployment"}
-    for action in ("acknowledge", "resolve"):
+    for action, sent in (("acknowledge", "acknowledge"), ("accept", "propose"), ("resolve", "resolve")):
         answer = installation.client.post(
             f"/incidents/inc-1/{action}", data=fields, headers=ORIGIN, follow_redirects=False
         )
-        assert (answer.status_code, answer.headers["location"]) == (303, f"/incidents/inc-1?sent={action}")
-    acknowledged, resolved = installation.commands
+        assert (answer.status_code, answer.headers["location"]) == (303, f"/incidents/inc-1?sent={sent}")
+    acknowledged, accepted, resolved = installation.commands
     assert isinstance(acknowledged, Acknowledge) and acknowledged.incident_id == "inc-1"
+    assert isinstance(accepted, ProposeReference) and accepted.application == "bot"
     assert isinstance(resolved, Resolve) and resolved.note == "a bad deployment" and resolved.actor == "local"
     assert "Sent;" in installation.client.get("/incidents/inc-1?sent=resolve").text
 

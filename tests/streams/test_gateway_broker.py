@@ -21,7 +21,7 @@ from streams.settings import Broker, Gateway, Key, Settings
 from streams.topics import ensure_topics
 from tests.kafka_cluster import KafkaCluster
 from tocsin import Client, Interaction
-from tocsin.messages import COMMAND, Acknowledge, PromoteReference, RunStatus
+from tocsin.messages import COMMAND, Acknowledge, PromoteReference, ProposeReference, RunStatus
 from tocsin.transports import message_of
 
 pytestmark = pytest.mark.integration
@@ -91,6 +91,7 @@ def test_commands_and_reports_arrive_with_who_gave_them(bootstrap: str) -> None:
         until_ready(client)
         commands = [
             {"kind": "acknowledge", "incident_id": "i-1"},
+            {"kind": "propose", "application": "bakery"},
             {"kind": "promote", "application": "shop", "reference_id": "r-2"},
         ]
         for command in commands:
@@ -98,11 +99,12 @@ def test_commands_and_reports_arrive_with_who_gave_them(bootstrap: str) -> None:
         report = {"state": "succeeded", "model_version": "2", "metrics": {"f1": 0.9}}
         path, token = "/v1/retraining/run-1/status", {"Authorization": "Bearer token of run-1"}
         assert client.post(path, json=report, headers=token).status_code == 202
-    found = {key: COMMAND.validate_json(value) for key, value in values(bootstrap, "tocsin.commands", 3)}
+    found = {key: COMMAND.validate_json(value) for key, value in values(bootstrap, "tocsin.commands", 4)}
     acknowledged, promoted, reported = found[b"i-1"], found[b"shop"], found[b"run-1"]
     assert isinstance(acknowledged, Acknowledge)
     assert acknowledged.actor == "on-call"
     assert isinstance(promoted, PromoteReference)
+    assert isinstance(found[b"bakery"], ProposeReference)
     assert isinstance(reported, RunStatus)
     assert (reported.state, reported.metrics) == ("succeeded", {"f1": 0.9})
 

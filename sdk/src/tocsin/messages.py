@@ -78,13 +78,16 @@ class Rearm(Contract):
 
 
 class Propose(Contract):
-    """A retraining run succeeded: collect a reference from what follows (of its model version, if it named one)."""
+    """A retraining run succeeded, or a person asks: collect a reference from what follows.
+
+    Of the model version that the run named, if it did. Without a run a person asked.
+    """
 
     kind: Literal["propose"] = "propose"
     schema_version: Literal[1] = SCHEMA_VERSION
     source: Source
     application: Name
-    run_id: Identifier
+    run_id: str = ""
     model_version: str = ""
 
 
@@ -204,6 +207,16 @@ class Resolve(Contract):
     note: str = ""
 
 
+class ProposeReference(Contract):
+    """A person accepts a change: a reference is to be collected from the traffic that follows."""
+
+    kind: Literal["propose"] = "propose"
+    schema_version: Literal[1] = SCHEMA_VERSION
+    application: Name
+    actor: str
+    given_at: Moment
+
+
 class PromoteReference(Contract):
     """A person makes a proposed reference the current one."""
 
@@ -228,7 +241,9 @@ class RunStatus(Contract):
     detail: str = Field(default="", max_length=2000)
 
 
-Command = Annotated[Acknowledge | Resolve | PromoteReference | RunStatus, Field(discriminator="kind")]
+Command = Annotated[
+    Acknowledge | Resolve | ProposeReference | PromoteReference | RunStatus, Field(discriminator="kind")
+]
 COMMAND: TypeAdapter[Command] = TypeAdapter(Command)
 
 

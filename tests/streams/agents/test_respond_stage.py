@@ -36,6 +36,7 @@ from tocsin.messages import (
     Promote,
     PromoteReference,
     Propose,
+    ProposeReference,
     Rearm,
     Resolve,
     RunStatus,
@@ -240,6 +241,24 @@ def test_a_run_that_has_ended_is_not_changed_any_more(store: Store, bootstrap: s
 
     respond(store, bootstrap, tmp_path, steps, [])
     assert [row["state"] for row in store.query("SELECT state FROM retraining_runs FINAL")] == ["succeeded"]
+
+
+def test_whoever_accepts_a_change_has_a_reference_collected_from_what_follows(
+    store: Store, bootstrap: str, tmp_path: Path
+) -> None:
+    application, unknown = f"shop-{uuid.uuid4()}", f"nobody-{uuid.uuid4()}"
+    row = {"application": application, "members": [], "fitted": "", "created_at": now(), "version": 1}
+    store.insert("references", [row | {"reference_id": "old", "segment": "", "status": "current"}])
+
+    async def steps(handlers: dict[str, Any], *_: object) -> None:
+        topic = Topic(COMMANDS)
+        for each in (application, unknown):
+            await handlers[COMMANDS]([topic.record(ProposeReference(application=each, actor="ann", given_at=now()))])
+
+    respond(store, bootstrap, tmp_path, steps, [])
+    (asked,) = answers(bootstrap, application)
+    assert isinstance(asked, Propose) and (asked.run_id, asked.model_version) == ("", "")
+    assert answers(bootstrap, unknown) == []
 
 
 def test_a_promotion_is_of_the_whole_application_and_takes_the_place_of_its_former_reference(

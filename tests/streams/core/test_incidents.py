@@ -236,7 +236,7 @@ def line(label: str, **fields: object) -> str:
 
 def test_a_notification_says_who_changed_and_the_timeline_how_that_was_seen_then() -> None:
     said = {verdict: line("Who", attribution=verdict) for verdict in ("users", "model", "both", "unclear")}
-    assert said["users"] == "users ask other things; what is asked as before is answered as before"
+    assert said["users"] == "users ask other things; no change was found in how like questions are answered"
     assert said["model"] == "users ask as before; the model answers differently"
     assert len(set(said.values())) == 4
     assert line("Who") == "", "a page of a former version says nothing of it"

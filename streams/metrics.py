@@ -25,6 +25,11 @@ LEDGER = Gauge(
     ["topic", "partition", "fate"],
 )
 SCORING_SECONDS = Histogram("tocsin_scoring_seconds", "Time to score a batch; high: more or faster scoring workers.")
+LATE = Counter(
+    "tocsin_late",
+    "Interactions more than an hour older than one before them: they bring no budget, so that nothing in them pages.",
+    ["application"],
+)
 PAGES = Counter("tocsin_pages", "Pages raised by the detectors.", ["application"])
 NOTIFICATIONS = Counter(
     "tocsin_notifications", "Tries to tell people, by outcome; failed: check the target.", ["outcome"]

@@ -32,14 +32,16 @@ from streams.core.partition import PartitionMonitor
 from streams.core.reference import Reference
 from streams.core.rules import Rules
 from streams.core.units import Unit, Vectors, fields_of
-from streams.metrics import DEAD_LETTERS, PAGES
+from streams.metrics import DEAD_LETTERS, LATE, PAGES
 from streams.publisher import Publisher
 from streams.settings import Settings
 from streams.worker import Record
 from tocsin import messages
-from tocsin.messages import SIGNALS, SIGNALS_MESSAGE, Joined, Promote, SignalsMessage
+from tocsin.messages import SIGNALS, SIGNALS_MESSAGE, Joined, Promote, Scored, SignalsMessage
 
 logger = logging.getLogger(__name__)
+
+LATE_SECONDS = 3_600.0
 
 
 class WatchStage:
@@ -50,6 +52,7 @@ class WatchStage:
         self._recovery, self._ledger = Recovery(store), Ledger(SIGNALS, store)
         self._bounds, self._limits = bounds_of(settings.limits), settings.limits
         self._partitions: dict[int, tuple[int, PartitionMonitor]] = {}
+        self._warned_of: set[str] = set()
 
     async def __call__(self, records: list[Record]) -> None:
         """Take a batch in; on failure nothing is kept in memory, so that the next try begins at the snapshot."""
@@ -92,12 +95,30 @@ class WatchStage:
                 self._fates.append((record, "stored"))
                 if record.offset >= upto:
                     read.append(result.value)
+            self._note_late(monitor, read)
             events += monitor.apply(read, self._references(read))
             self._partitions[partition] = (max(upto, mine[-1].offset + 1), monitor)
         if dead:
             self._store.insert("dead_letters", dead)
         self._write(events)
         return events
+
+    def _note_late(self, monitor: PartitionMonitor, read: Sequence[SignalsMessage]) -> None:
+        """Budget comes with time, so that nothing in traffic of a time that has passed can page: people should know."""
+        for message in (each for each in read if isinstance(each, Scored)):
+            known = monitor.applications.get(message.application)
+            if known is None or message.occurred_at.timestamp() > known.clock - LATE_SECONDS:
+                continue
+            LATE.labels(message.application).inc()
+            if message.application not in self._warned_of:
+                self._warned_of.add(message.application)
+                logger.warning(
+                    "%s: interactions of %s come after those of %s; they are stored and learned from, and cannot page: "
+                    "import history before live traffic begins, or look at it with tocsin backtest",
+                    message.application,
+                    f"{message.occurred_at:%Y-%m-%d %H:%M}",
+                    f"{datetime.fromtimestamp(known.clock, UTC):%Y-%m-%d %H:%M}",
+                )
 
     def _close(self, records: list[Record]) -> None:
         for partition in sorted({record.partition for record in records}):

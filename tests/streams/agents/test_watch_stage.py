@@ -25,6 +25,7 @@ from streams.core.decoding import CONFLICT
 from streams.core.events import Raised
 from streams.core.partition import PartitionMonitor
 from streams.core.rules import Rules
+from streams.metrics import LATE
 from streams.publisher import Publisher
 from streams.settings import Settings
 from streams.worker import Record
@@ -283,6 +284,19 @@ def test_a_resolved_incident_arms_the_streams_again(store: Store, bootstrap: str
     take(store, bootstrap, [records[: UNITS + 400], [topic.record(rearm), *records[UNITS + 400 :]]])
     streams = [page.stream for page in pages_of(bootstrap, application)]
     assert streams.count("prompt") == 2
+
+
+def test_traffic_of_a_time_that_has_passed_is_told_of_once(
+    store: Store, bootstrap: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    application = f"l-{uuid.uuid4()}"
+    topic = Topic(SIGNALS)
+    history = traffic(store, application, 40, 10**9)
+    now = history[-1].model_copy(update={"occurred_at": history[-1].occurred_at + timedelta(days=20)})
+    take(store, bootstrap, [[topic.record(now)], [topic.record(each) for each in history[:-1]]])
+    told = [record.getMessage() for record in caplog.records if application in record.getMessage()]
+    assert len(told) == 1 and "cannot page" in told[0]
+    assert LATE.labels(application)._value.get() == 39
 
 
 def test_a_proposed_reference_is_collected_and_promoted(store: Store, bootstrap: str) -> None:

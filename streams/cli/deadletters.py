@@ -48,7 +48,8 @@ if TYPE_CHECKING:
 Reason = Annotated[str, typer.Option("--reason", help="Only those with this reason, such as schema or not_json.")]
 Topic = Annotated[str, typer.Option("--topic", help="Only those of this topic, such as tocsin.interactions.")]
 Since = Annotated[
-    datetime | None, typer.Option("--since", help="Only those that came at this time (UTC) or later.", show_default="")
+    datetime | None,
+    typer.Option("--since", help="Only those that came at this time (UTC) or later.", show_default=False),
 ]
 
 letters_app = typer.Typer(help="Messages that could not be read: list, show, export.", no_args_is_help=True)

@@ -125,8 +125,12 @@ def _tell(progress: Progress, refused: list[Refused], seconds: float, *, dry_run
         }
         print_json(summary)
         return
-    for each in refused[:MOST_SHOWN]:
-        screen.print(f"line {each.number}  {each.reason}  {each.detail}", markup=False, soft_wrap=True)
+    alike: dict[tuple[str, str], list[int]] = {}
+    for each in refused:
+        alike.setdefault((each.reason, each.detail), []).append(each.number)
+    for (reason, detail), lines in list(alike.items())[:MOST_SHOWN]:
+        more = f" and {len(lines) - 1} more" if len(lines) > 1 else ""
+        screen.print(f"line {lines[0]}{more}  {reason}  {detail}", markup=False, soft_wrap=True)
     what = "would be published" if dry_run else f"published in {seconds:.1f} s"
     reasons = ", ".join(f"{count} {reason}" for reason, count in progress.refused.items())
     screen.print(f"{progress.published:,} {what}; {reasons or 'none'} refused", markup=False, soft_wrap=True)

@@ -133,6 +133,8 @@ def _change(page: Page) -> str:
     if page.lane == FAIRNESS:
         which = "higher" if page.effect.now > page.effect.before else "lower"
         return f"{_named(page.stream)} is {which} for {_place(page.segment)} than for others"
+    if page.stream == "response" and page.attribution == "users":
+        return "answers have changed with what people ask (response embeddings)"
     if page.stream in _CHANNELS:
         return _CHANNELS[page.stream]
     return f"{_named(page.stream)} has {_direction(page.effect)}"

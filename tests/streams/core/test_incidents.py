@@ -21,7 +21,7 @@ from streams.core.incidents import (
     retraining_decision,
     with_report,
 )
-from streams.core.wording import notification_text
+from streams.core.wording import headline, notification_text
 from tocsin.messages import Acknowledge, Effect, Moved, Page, Resolve, SegmentEvidence, VersionShift
 
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
@@ -242,6 +242,12 @@ def test_a_notification_says_who_changed_and_the_timeline_how_that_was_seen_then
     assert line("Who") == "", "a page of a former version says nothing of it"
     decision = on_page(opened(), page("p2", attribution="model"))
     assert decision.events[0].detail == f"{opened().title}; {said['model']}"
+
+
+def test_a_headline_about_answers_does_not_blame_the_model_where_the_users_changed() -> None:
+    users, model = (headline(page(stream="response", attribution=who)) for who in ("users", "model"))
+    assert users == "support-bot: answers have changed with what people ask (response embeddings)"
+    assert model == "support-bot: what the model answers has changed (response embeddings)"
 
 
 def test_a_notification_names_the_segments_that_carry_the_change() -> None:

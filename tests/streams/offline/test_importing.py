@@ -207,6 +207,14 @@ def test_a_dry_run_publishes_nothing_and_needs_no_system(tmp_path: Path) -> None
     assert not (tmp_path / "imports").exists()
 
 
+def test_a_mistake_that_all_lines_have_is_told_once(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("prompt,response\n" + "a,b\n" * 5, "utf-8")
+    result = CliRunner().invoke(app, ["import", str(file), "--dry-run", "--data", str(tmp_path)])
+    assert result.exit_code == 1
+    assert result.stdout.count("application") == 1 and "line 2 and 4 more  schema" in result.stdout
+
+
 def test_a_replay_keeps_the_distances_between_times(tmp_path: Path, gateway: tuple[str, Gateway]) -> None:
     url, told = gateway
     begun = datetime.now(UTC) - timedelta(hours=1)

@@ -7,12 +7,14 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from detectors.encoder import EncoderError
 from sinks.clickhouse import StoreError
 from sinks.notification import NotificationConfigurationError, Notifier
 from streams.engines import EngineError, open_engines
-from streams.ownership import is_owned
+from streams.ownership import is_owned, was_owned
 from streams.scoring import open_scorer
 from streams.settings import Settings
 from streams.topics import TopicError
@@ -87,6 +89,13 @@ def _encoder(settings: Settings) -> str:
 def _engines(settings: Settings) -> str:
     if is_owned(settings.data_directory):
         return "running"
+    with TemporaryDirectory(prefix="tocsin-") as scratch:
+        if not was_owned(settings.data_directory):  # a look leaves no data directory behind
+            settings = settings.model_copy(update={"data_directory": Path(scratch)})
+        return _opened(settings)
+
+
+def _opened(settings: Settings) -> str:
     with open_engines(settings) as engines:
         where = "embedded broker" if not settings.broker.bootstrap else engines.bootstrap
         return f"{where}, {'embedded store' if not settings.clickhouse.host else settings.clickhouse.host}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -102,6 +104,17 @@ def test_score_gives_one_object_a_line_in_order_also_for_lines_that_cannot_be_re
     assert found[2]["signals"]["refusal"] > 0.5
     assert "prompt" in found[3]["error"]
     assert found[4] == {"error": "not JSON"}
+
+
+def test_a_doctor_finds_all_in_order_and_leaves_no_data_behind(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    # a process of its own, which may open a store beside that of other tests
+    command = [sys.executable, "-m", "streams", "doctor", "--data", str(data), "--json"]
+    out = subprocess.run(command, capture_output=True, check=False, timeout=120).stdout
+    found = {each["check"]: each for each in json.loads(out)}
+    assert found["engines"]["ok"] and "embedded broker" in found["engines"]["detail"], found
+    assert not data.exists()
+    assert run("audit", "--data", str(data))[0] == 1, "there is nothing to be audited"
 
 
 def test_score_fails_when_it_could_read_nothing(tmp_path: Path) -> None:

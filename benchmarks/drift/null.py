@@ -52,7 +52,7 @@ def cells(_: Ledger) -> list[Cell]:
         *(plain("embeddings", units, (RARE,), 1_000, 4, 20_000) for units in (2_500, 10_000)),
         *(plain(kind, 2_500, (RARE,), 6_000, 2, 20_000) for kind in ("scalars", "binaries")),
         plain("together", 2_500, (RARE,), 600, 4, 10_000),
-        *(cell_of(traffic, "embeddings", 2_500, (10_000, 100_000), 600, 2) for traffic in cured),
+        *(cell_of(traffic, "embeddings", 2_500, (10_000, 100_000), 1_200, 2) for traffic in cured),
         cell_of("day and night", "embeddings", 10_000, (10_000, 100_000), 800, 3),
         *(cell_of(traffic, "embeddings", 2_500, (10_000,), 60) for traffic in traps[:2]),
         cell_of(traps[2], "embeddings", 10_000, (10_000,), 60),

@@ -53,7 +53,7 @@ def _null(axes: list[Axes], rows: Sequence[Record]) -> None:
         label = f"{name[0]}, {name[1]}, N = {name[2]:,}"
         axes[0].errorbar([row["c"] * aside for row in of], ratios, yerr=errors, fmt="o", ms=3, lw=1, label=label)
     axes[0].axhline(1, color="black", lw=1)
-    axes[0].set(xscale="log", xlabel="c, units per page of budget", ylabel="false pages / budget", ylim=(0, 3))
+    axes[0].set(xscale="log", xlabel="c, units per page of budget", ylabel="false pages / budget", ylim=(0, 1.5))
     axes[0].legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=7)
 
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from benchmarks.scoring.traffic import WORDS, interaction
-from detectors.encoder import Backend, Precision, open_encoder
+from detectors.encoder import Backend, open_encoder
 from detectors.encoder.batches import batches
 from detectors.encoder.chunks import CHUNK_TOKENS, Chunker
 from detectors.encoder.onnx_backend import open_model
@@ -27,7 +27,6 @@ Piece = TypeVar("Piece")
 Contestant = Callable[[Sequence[Interaction]], Callable[[], object]]
 
 BARE, ENCODER, STAGE, LIBRARY = "bare model", "encoder", "scoring stage", "SentenceTransformer.encode"
-STAGE_BF16 = "scoring stage, torch bf16"  # instead of int8: what a processor with AMX may prefer
 ARRIVAL_BATCH = 32
 
 
@@ -36,8 +35,7 @@ def contestants(cache: Path) -> dict[str, Contestant]:
     return {
         BARE: partial(bare, cache),
         ENCODER: partial(encoder, cache),
-        STAGE: partial(stage, cache, "onnx", "auto"),
-        STAGE_BF16: partial(stage, cache, "torch", "bf16"),
+        STAGE: partial(stage, cache, "onnx"),
         LIBRARY: library,
     }
 
@@ -51,7 +49,7 @@ def tokens_read(interactions: Sequence[Interaction]) -> dict[str, int]:
     """Word pieces that each of them reads: the library stops at the end of its first chunk."""
     chunked = Chunker(find_weights().tokenizer)(texts_of(interactions))
     whole, first = (sum(one.tokens for one in chunked), sum(min(one.tokens, CHUNK_TOKENS - 2) for one in chunked))
-    return dict.fromkeys((BARE, ENCODER, STAGE, STAGE_BF16), whole) | {LIBRARY: first}
+    return {BARE: whole, ENCODER: whole, STAGE: whole, LIBRARY: first}
 
 
 def bare(cache: Path, interactions: Sequence[Interaction]) -> Callable[[], object]:
@@ -70,11 +68,9 @@ def encoder(cache: Path, interactions: Sequence[Interaction]) -> Callable[[], ob
     return lambda: [opened.encode(texts_of(piece)) for piece in pieces(interactions, opened.batch // 2)]
 
 
-def stage(
-    cache: Path, backend: Backend, precision: Precision, interactions: Sequence[Interaction]
-) -> Callable[[], object]:
+def stage(cache: Path, backend: Backend, interactions: Sequence[Interaction]) -> Callable[[], object]:
     """All that SCORE computes: messages in, every signal, rows and messages out; without broker and store."""
-    scorer = Scorer(open_encoder(backend, precision=precision, cache=cache))
+    scorer = Scorer(open_encoder(backend, cache=cache))
     scorer.score(
         [interaction(*[" ".join(WORDS) * 9] * 2)]
     )  # tables of languages and the like are loaded by the first text

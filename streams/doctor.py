@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import sys
@@ -62,6 +63,8 @@ def _disk(settings: Settings) -> str:
     directory = settings.data_directory.absolute()
     while not directory.exists():
         directory = directory.parent
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise _Wrong(f"{directory} cannot be written to")
     free = shutil.disk_usage(directory).free
     if free < settings.disk_free_bytes:
         least = settings.disk_free_bytes / 1e9

@@ -27,7 +27,7 @@ LEDGER = Gauge(
 SCORING_SECONDS = Histogram("tocsin_scoring_seconds", "Time to score a batch; high: more or faster scoring workers.")
 LATE = Counter(
     "tocsin_late",
-    "Interactions more than an hour older than one before them: they bring no budget, so that nothing in them pages.",
+    "Interactions more than an hour older than one before them: they bring no page budget.",
     ["application"],
 )
 PAGES = Counter("tocsin_pages", "Pages raised by the detectors.", ["application"])

@@ -433,10 +433,15 @@ def load(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> tu
 
 
 def _require_separators() -> None:
-    """A setting with one underscore where two belong would be passed over in silence."""
+    """A setting with one underscore where two belong would be passed over in silence.
+
+    Kubernetes sets `TOCSIN_GATEWAY_PORT=tcp://…` by itself beside a service named tocsin-gateway: that is none.
+    """
     spelled = [f"TOCSIN_{name.replace('.', '__')}".upper() for name in effective(Settings.model_construct())]
     misspelled = {name.replace("__", "_"): name for name in spelled if "__" in name}
     for name in sorted(misspelled.keys() & os.environ.keys()):
+        if os.environ[name].startswith(("tcp://", "udp://")):
+            continue
         raise ConfigurationError(f"{name}: there is no such setting; is it {misspelled[name]}?")
 
 

@@ -188,7 +188,8 @@ class CommandStage:
     async def _propose(self, command: ProposeReference, source: Source) -> None:
         if not await asyncio.to_thread(self._recovery.references_in_force, command.application):
             return  # no such application, or its first reference is being learned anyway
-        proposal = messages.Propose(source=source, application=command.application)
+        run_id = f"{messages.ACCEPTED}{source.offset}"
+        proposal = messages.Propose(source=source, application=command.application, run_id=run_id)
         await self._around.publisher.publish(SIGNALS, [(command.application, proposal)])
 
     async def _promote(self, command: PromoteReference, source: Source) -> None:
@@ -199,7 +200,10 @@ class CommandStage:
             return  # it comes into force together with that of the whole application
         promotion = messages.Promote(source=source, application=command.application, reference_id=command.reference_id)
         await self._around.publisher.publish(SIGNALS, [(command.application, promotion)])
-        former = await asyncio.to_thread(self._recovery.references_in_force, command.application)
+        # what else was proposed, too: it is of traffic before this
+        former = await asyncio.to_thread(
+            self._recovery.references_before, command.application, "", command.reference_id
+        )
         changed = [
             {**each, "status": status, "version": each["version"] + 1}
             for each, status in [(row, "current"), *((each, "superseded") for each in former)]

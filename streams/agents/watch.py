@@ -70,6 +70,7 @@ class WatchStage:
             for partition in {record.partition for record in records}:
                 self._partitions.pop(partition, None)
             raise
+        self._tell_late()
         for event in events:
             if isinstance(event, Raised):
                 PAGES.labels(event.page.application).inc()
@@ -77,6 +78,7 @@ class WatchStage:
     def _apply(self, records: list[Record]) -> list[Event]:
         events: list[Event] = []
         self._fates: list[tuple[Record, Fate]] = []
+        self._late: list[tuple[str, datetime, datetime]] = []
         dead: list[dict[str, Any]] = []
         for partition in sorted({record.partition for record in records}):
             mine = [record for record in records if record.partition == partition]
@@ -95,7 +97,7 @@ class WatchStage:
                 self._fates.append((record, "stored"))
                 if record.offset >= upto:
                     read.append(result.value)
-            self._note_late(monitor, read)
+            self._find_late(monitor, read)
             events += monitor.apply(read, self._references(read))
             self._partitions[partition] = (max(upto, mine[-1].offset + 1), monitor)
         if dead:
@@ -103,21 +105,24 @@ class WatchStage:
         self._write(events)
         return events
 
-    def _note_late(self, monitor: PartitionMonitor, read: Sequence[SignalsMessage]) -> None:
-        """Budget comes with time, so that nothing in traffic of a time that has passed can page: people should know."""
+    def _find_late(self, monitor: PartitionMonitor, read: Sequence[SignalsMessage]) -> None:
         for message in (each for each in read if isinstance(each, Scored)):
             known = monitor.applications.get(message.application)
-            if known is None or message.occurred_at.timestamp() > known.clock - LATE_SECONDS:
-                continue
-            LATE.labels(message.application).inc()
-            if message.application not in self._warned_of:
-                self._warned_of.add(message.application)
+            if known is not None and message.occurred_at.timestamp() <= known.clock - LATE_SECONDS:
+                self._late.append((message.application, message.occurred_at, _moment(known.clock)))
+
+    def _tell_late(self) -> None:
+        """Budget comes with time: traffic of a time that has passed brings none, which people should know of."""
+        for application, occurred_at, latest in self._late:
+            LATE.labels(application).inc()
+            if application not in self._warned_of:
+                self._warned_of.add(application)
                 logger.warning(
-                    "%s: interactions of %s come after those of %s; they are stored and learned from, and cannot page: "
-                    "import history before live traffic begins, or look at it with tocsin backtest",
-                    message.application,
-                    f"{message.occurred_at:%Y-%m-%d %H:%M}",
-                    f"{datetime.fromtimestamp(known.clock, UTC):%Y-%m-%d %H:%M}",
+                    "%s: interactions of %s come after those of %s; they bring no page budget, so a change in them "
+                    "may not page: import history before live traffic begins, or look at it with tocsin backtest",
+                    application,
+                    f"{occurred_at:%Y-%m-%d %H:%M}",
+                    f"{latest:%Y-%m-%d %H:%M}",
                 )
 
     def _close(self, records: list[Record]) -> None:

@@ -131,6 +131,8 @@ def _tell(progress: Progress, refused: list[Refused], seconds: float, *, dry_run
     for (reason, detail), lines in list(alike.items())[:MOST_SHOWN]:
         more = f" and {len(lines) - 1} more" if len(lines) > 1 else ""
         screen.print(f"line {lines[0]}{more}  {reason}  {detail}", markup=False, soft_wrap=True)
+    if (hidden := progress.refused.total() - len(refused)) > 0:
+        screen.print(f"and {hidden:,} more lines")
     what = "would be published" if dry_run else f"published in {seconds:.1f} s"
     reasons = ", ".join(f"{count} {reason}" for reason, count in progress.refused.items())
     screen.print(f"{progress.published:,} {what}; {reasons or 'none'} refused", markup=False, soft_wrap=True)

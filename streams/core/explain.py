@@ -88,7 +88,8 @@ def effect_of(reference: Reference, stream: str, alarm: Alarm, window: Sequence[
         # where the beginning is thought to be near, what the look averages over speaks too, since it was armed
         units = max(units, min(alarm.position, max(_scale(alarm.lane) // 2, LEAST_DIRECTION)))
     vectors = np.array([unit.vectors[stream] for unit in window[-units:]], np.float32)
-    spans = [units, *(units // part for part in (2, 4) if units // part >= LEAST_WINDOW)]
+    there = len(vectors)
+    spans = [there, *(there // part for part in (2, 4) if there // part >= LEAST_WINDOW)]
     if novel:
         found = [_novelty_effect(detector, vectors[-span:]) for span in spans]
     else:
@@ -98,10 +99,9 @@ def effect_of(reference: Reference, stream: str, alarm: Alarm, window: Sequence[
 
 
 def _clarity(effect: Effect) -> float:
-    """Of what was before, how many half intervals away from it."""
-    bound = effect.low if effect.now > effect.before else effect.high
-    half = abs(effect.now - bound) if bound is not None else 0.0
-    return abs(effect.now - effect.before) / max(half, 1e-12)
+    """How many half intervals more than before."""
+    half = effect.now - effect.low if effect.low is not None else 0.0
+    return (effect.now - effect.before) / max(half, 1e-12)
 
 
 def _scale(lane: str) -> int:

@@ -162,7 +162,7 @@ class Fairness:
         return [Compared(tuple(found)), *raised] if found else []
 
     def _pages(self, sure: Gap, others: Sequence[Gap]) -> bool:
-        told_of_the_other = sure.gap < 0 and any(_mirrors(sure, other) for other in others)
+        told_of_the_other = sure.gap < 0 and any(_mirrors(sure, other) and other.low > 0 for other in others)
         return (sure.low > 0 or sure.high < 0) and abs(sure.gap) >= self.rules.least_effect and not told_of_the_other
 
     def _comparison(self, grouping: str, gap: Gap, paged: bool) -> Comparison:

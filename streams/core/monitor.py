@@ -28,7 +28,7 @@ from streams.core.reference import Reference
 from streams.core.rules import Rules
 from streams.core.segments import ELECTED_EVERY, LEARNING_AT_ONCE, Tally, elect, names_of
 from streams.core.units import REPEAT_SIGNALS, Repeats, Sessions, Unit, to_unit
-from tocsin.messages import Scored, SegmentEvidence
+from tocsin.messages import ACCEPTED, Scored, SegmentEvidence
 
 __all__ = ["LEARNING", "SHOWN_EVERY", "ApplicationMonitor", "Event", "Learned", "Raised", "Retired", "Rules", "Shown"]
 
@@ -103,7 +103,13 @@ class ApplicationMonitor:
         return events
 
     def propose(self, run_id: str, model_version: str) -> None:
-        """Collect references from the traffic that follows: of the application, and of its segments in their turn."""
+        """Collect references from the traffic that follows: of the application, and of its segments in their turn.
+
+        A person who accepts a change twice does not lose what was collected since the first time.
+        """
+        under_way = self.whole.candidate
+        if run_id.startswith(ACCEPTED) and under_way is not None and not under_way.model_version:
+            return
         self.asked = run_id, model_version
         self.whole.ask(self.asked)
         for segment in self._segments():

@@ -229,13 +229,14 @@ def test_promoting_needs_a_proposed_reference(installation: Installation, form_t
     assert (command.application, command.reference_id) == ("bot", "new")
 
 
+@pytest.mark.parametrize("action", ["acknowledge", "resolve", "accept"])
 @pytest.mark.parametrize(("csrf", "headers"), [("forged", ORIGIN), (None, {"Origin": "http://evil.example"})])
 def test_a_forged_form_does_nothing(
-    installation: Installation, form_token: Callable[[str], str], csrf: str | None, headers: dict[str, str]
+    action: str, installation: Installation, form_token: Callable[[str], str], csrf: str | None, headers: dict[str, str]
 ) -> None:
     installation.incident("bot")
     fields = {"csrf": csrf or form_token("/incidents/inc-1")}
-    answer = installation.client.post("/incidents/inc-1/resolve", data=fields, headers=headers)
+    answer = installation.client.post(f"/incidents/inc-1/{action}", data=fields, headers=headers)
     assert answer.status_code == 403
     assert installation.commands == []
 

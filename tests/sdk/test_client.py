@@ -69,6 +69,7 @@ class Vexatious(dict[str, str]):
         {"prompt": "q", "response": "a", "latency_ms": float("nan")},
         {"prompt": "q", "response": "a", "interaction_id": 12},
         {"prompt": "q", "response": "a", "attributes": object()},
+        {"prompt": "q", "response": "a", "attributes": {"share": float("nan")}},
         {"prompt": "q", "response": "secret" * 300_000},
     ],
 )

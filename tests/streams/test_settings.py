@@ -50,6 +50,11 @@ def test_a_variable_with_one_underscore_where_two_belong_is_named(monkeypatch: p
         load()
 
 
+def test_what_kubernetes_sets_beside_a_service_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOCSIN_GATEWAY_PORT", "tcp://10.0.0.7:8321")
+    assert load()[0].gateway.port == 8321
+
+
 def test_the_file_then_the_environment_then_flags(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write('log_level = "error"\n[gateway]\nport = 1001\nmax_batch = 11\nmax_in_flight = 12\n')
     monkeypatch.setenv("TOCSIN_GATEWAY__PORT", "1002")

@@ -7,6 +7,7 @@ service and not a silent hole in its data.
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import Annotated, Final, Literal
 
@@ -33,6 +34,8 @@ Count = Annotated[int, Field(ge=0, le=2**53)]
 
 def _scalar(value: object) -> object:
     """Numbers and truth values are groups as well as texts are: 5 is "5", and True is "true"."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("must be finite")
     return str(value).lower() if isinstance(value, bool | int | float) else value
 
 

@@ -77,17 +77,20 @@ class Rearm(Contract):
     incident_id: Identifier
 
 
-class Propose(Contract):
-    """A retraining run succeeded, or a person asks: collect a reference from what follows.
+ACCEPTED = "accepted-"
 
-    Of the model version that the run named, if it did. Without a run a person asked.
+
+class Propose(Contract):
+    """A retraining run succeeded, or a person accepted a change: collect a reference from what follows.
+
+    Of the model version that the run named, if it did. Where a person asked, the run's id begins with `ACCEPTED`.
     """
 
     kind: Literal["propose"] = "propose"
     schema_version: Literal[1] = SCHEMA_VERSION
     source: Source
     application: Name
-    run_id: str = ""
+    run_id: Identifier
     model_version: str = ""
 
 
@@ -113,7 +116,11 @@ class Exemplar(Contract):
 
 
 class Effect(Contract):
-    """How large a change is: a quantity before (in the reference) and now, with a 95 % interval where one is known."""
+    """How large a change is: a quantity before (in the reference) and now, with a 95 % interval where one is known.
+
+    Of embeddings `now` is read off the units since the estimated beginning, their later half or their last quarter,
+    whichever shows the change best; the interval is that of the chosen units.
+    """
 
     quantity: str
     before: float

@@ -295,7 +295,7 @@ def test_traffic_of_a_time_that_has_passed_is_told_of_once(
     now = history[-1].model_copy(update={"occurred_at": history[-1].occurred_at + timedelta(days=20)})
     take(store, bootstrap, [[topic.record(now)], [topic.record(each) for each in history[:-1]]])
     told = [record.getMessage() for record in caplog.records if application in record.getMessage()]
-    assert len(told) == 1 and "cannot page" in told[0]
+    assert len(told) == 1 and "no page budget" in told[0]
     assert LATE.labels(application)._value.get() == 39
 
 

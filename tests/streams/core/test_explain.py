@@ -69,9 +69,9 @@ def test_the_effect_of_a_stream_that_was_armed_just_now_leaves_out_what_came_bef
 def test_an_effect_is_not_hidden_by_what_came_before_where_the_beginning_is_estimated_too_early(
     reference: Reference, traffic: Any
 ) -> None:
-    units = window(traffic, 360, 40)
-    for lane in ("novelty", "look 128"):
-        effect, share = effect_of(reference, "prompt", alarm(lane, 160), units)
+    units = window(traffic, 120, 40)
+    for lane, age in (("novelty", 160), ("look 128", 160), ("novelty", 5_000)):  # of these, 160 are kept
+        effect, share = effect_of(reference, "prompt", alarm(lane, age), units)
         assert effect.units == 40 and share is not None
         assert effect.low is not None and effect.low > effect.before
 

@@ -20,7 +20,7 @@ from streams.core.monitor import LEARNING, SHOWN_EVERY, ApplicationMonitor, Even
 from streams.core.reference import dump, load
 from streams.core.units import to_unit
 from tocsin.contracts import Model
-from tocsin.messages import Page, Scored
+from tocsin.messages import ACCEPTED, Page, Scored
 
 HERE = frozenset({"shop"})
 UNITS = 2_000
@@ -307,6 +307,16 @@ def test_a_signal_still_pages_after_the_encoder_changed_and_explains_itself_by_i
     assert "toxicity" in found
     effect = found["toxicity"].effect
     assert effect.now > 1 and int(found["toxicity"].exemplars[0].interaction_id[1:]) >= UNITS
+
+
+def test_whoever_accepts_a_change_twice_loses_nothing_that_was_collected(
+    monitor: ApplicationMonitor, traffic: Any
+) -> None:
+    monitor.propose(f"{ACCEPTED}1", "")
+    monitor.apply(traffic(UNITS - 10, first=5_000), HERE)
+    monitor.propose(f"{ACCEPTED}2", "")
+    (learned,) = [each for each in monitor.apply(traffic(10, first=8_000), HERE) if isinstance(each, Learned)]
+    assert learned.proposed and learned.reference.run_id == f"{ACCEPTED}1"
 
 
 def test_a_promoted_reference_is_in_force_at_once(monitor: ApplicationMonitor, traffic: Any, rules: Rules) -> None:

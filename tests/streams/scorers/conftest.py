@@ -21,6 +21,7 @@ class Server(ThreadingHTTPServer):
     """Counts requests and answers with `answer(body)`: an object, bytes, a status, or None for silence."""
 
     daemon_threads = True
+    request_queue_size = 64  # of the five that are usual, a busy machine resets the sixth caller
     answer: Callable[[dict[str, Any]], Any]
 
     def __init__(self) -> None:

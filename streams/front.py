@@ -31,7 +31,7 @@ from streams.gateway.refusal import Refusal, try_later
 from streams.secret import installation_secret
 from streams.settings import Settings
 from streams.topics import ensure_topics
-from tocsin.messages import COMMANDS, Command
+from tocsin.messages import COMMANDS, Command, subject_of
 from tocsin.transports import Message, encoded
 
 STOP_SECONDS = 2
@@ -54,9 +54,8 @@ def create_front(settings: Settings, engines: Engines, public_url: str) -> Starl
     csrf, latest = Csrf(), LatestAudit(engines.store, engines.bootstrap)
 
     async def send(command: Command) -> None:
-        key = getattr(command, "incident_id", "") or getattr(command, "application", "")
         try:
-            await gateway.state.publisher.send([Message(COMMANDS, key.encode(), encoded(command))])
+            await gateway.state.publisher.send([Message(COMMANDS, subject_of(command).encode(), encoded(command))])
         except (BrokerAway, MessageRejected) as error:
             raise CommandNotSent from error
 

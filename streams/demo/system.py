@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -13,7 +12,8 @@ from typing import Any
 
 import httpx
 
-from streams.engines import EngineError, tether
+from streams.engines import EngineError
+from streams.engines.tether import tethered
 
 START_SECONDS = 120
 STOP_SECONDS = 20
@@ -44,8 +44,7 @@ class System:
         self.url = ""
 
     def __enter__(self) -> System:
-        tied = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid())]  # it must not outlive the demonstration
-        command = [*tied, sys.executable, "-m", "streams", "up", "--config", str(self._config)]
+        command = tethered([sys.executable, "-m", "streams", "up", "--config", str(self._config)])
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         deadline = time.monotonic() + START_SECONDS

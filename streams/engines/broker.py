@@ -22,8 +22,8 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Self
 
-from streams.engines import tether
 from streams.engines.object_store import BUCKET
+from streams.engines.tether import tethered
 from streams.ownership import EngineError, owned
 
 LOOPBACK = "127.0.0.1"
@@ -169,12 +169,11 @@ class EmbeddedBroker:
         port: int,
     ) -> None:
         """Start one program and wait until it accepts connections."""
-        tethered = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *command]
         output = self._directory / f"{name}.log"
         with output.open("wb") as file:
             # in a session of its own: Ctrl-C is for us, who end it last
             program = subprocess.Popen(
-                tethered,
+                tethered(command),
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=file,

@@ -22,7 +22,7 @@ from streams.gateway.refusal import Refusal, invalid, try_later
 from streams.gateway.spooling import SpoolingPublisher
 from streams.settings import Settings
 from tocsin.contracts import Feedback, Interaction, now
-from tocsin.messages import COMMANDS, Acknowledge, PromoteReference, ProposeReference, Resolve, RunStatus
+from tocsin.messages import COMMANDS, Acknowledge, PromoteReference, ProposeReference, Resolve, RunStatus, subject_of
 from tocsin.spool import Spool
 from tocsin.transports import Message, encoded, message_of
 
@@ -140,8 +140,7 @@ class _Gateway:
                 command = OPERATOR_COMMAND.validate_python({**given, "actor": actor, "given_at": now()})
             except ValidationError as error:
                 raise invalid(error, skip=1) from None  # a place begins with the kind, which only chose the fields
-            # commands on one incident stay in order
-            key = command.incident_id if isinstance(command, Acknowledge | Resolve) else command.application
+            key = subject_of(command)
             await self._passage.send([Message(COMMANDS, key.encode(), encoded(command))])
         return _accepted([key])
 
@@ -159,7 +158,7 @@ class _Gateway:
                 status = RunStatus.model_validate({**given, "run_id": run_id, "given_at": now()})
             except ValidationError as error:
                 raise invalid(error) from None
-            await self._passage.send([Message(COMMANDS, run_id.encode(), encoded(status))])
+            await self._passage.send([Message(COMMANDS, subject_of(status).encode(), encoded(status))])
         return _accepted([run_id])
 
     async def alive(self, _: Request) -> Response:

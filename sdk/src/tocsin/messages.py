@@ -254,6 +254,17 @@ Command = Annotated[
 COMMAND: TypeAdapter[Command] = TypeAdapter(Command)
 
 
+def subject_of(command: Command) -> str:
+    """What a command is about, which is its key: those about one thing stay in order."""
+    match command:
+        case Acknowledge() | Resolve():
+            return command.incident_id
+        case ProposeReference() | PromoteReference():
+            return command.application
+        case RunStatus():
+            return command.run_id
+
+
 def pack_vector(bits: bytes) -> str:
     """Vector bytes (bfloat16, little endian) as text."""
     return base64.b64encode(bits).decode("ascii")
